@@ -1,0 +1,68 @@
+"""The border to the engine: options in, batches of events out, nothing per message.
+
+Built from `crates/python`. Every call that may wait releases the GIL, and with nobody
+asking for events the engine's threads never touch it.
+"""
+
+class DecodeError(ValueError):
+    """Bytes that are no packet of the given version.
+
+    The text says what was wrong; `reason_code` is the one a peer would be answered with,
+    0x80 to 0xA2.
+    """
+
+    reason_code: int
+
+class Engine:
+    """The native broker: listeners, one worker thread per core, the store.
+
+    `options_json` is `BrokerOptions.engine_json()`. ValueError names the key and the reason
+    where an option is unknown or out of its range.
+    """
+
+    def __init__(self, options_json: str) -> None: ...
+    @property
+    def is_running(self) -> bool:
+        """Whether `start` has succeeded and `stop` has not been called."""
+
+    def start(self) -> None:
+        """Bind the listeners and start the threads; OSError names the address refused."""
+
+    def addresses(self) -> list[tuple[str, str, int]]:
+        """Scheme, host and port of each listener as bound, in the order of the options."""
+
+    def drain(self, server_reference: str | None, moved: bool) -> None:
+        """Send the clients elsewhere.
+
+        Every 5.0 client is disconnected, and every further CONNECT answered, with 0x9C "use
+        another server", or 0x9D "server moved" where `moved` is true, and with the server
+        reference if there is one (MQTT 5.0 §4.11).
+        """
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Disconnect every client (0x8B to 5.0 clients), then join the threads.
+
+        What has not been written after `timeout_seconds` is cut off. Does nothing when the
+        engine is not running.
+        """
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters since the start and gauges of the moment, by name."""
+
+    def event_fd(self) -> int:
+        """A descriptor that is readable while events wait, for a selector."""
+
+    def next_events(
+        self, timeout_seconds: float | None, maximum: int = 1024
+    ) -> list[dict[str, object]] | None:
+        """Wait for events and return up to `maximum` of them, oldest first.
+
+        An empty list after `timeout_seconds` (None: no limit) without any; None once the
+        engine has stopped and all events have been taken.
+        """
+
+def decode(version: int, data: bytes) -> str:
+    """One whole packet as JSON; `version` is the protocol level 3, 4 or 5.
+
+    For tests that hold two codecs to one answer. DecodeError where the bytes are refused.
+    """
