@@ -1,0 +1,24 @@
+"""A broker in your program: options in, the engine started, events out.
+
+    async with Broker(listeners=["mqtt://127.0.0.1:0"]) as broker:
+        print("listening on port", broker.port)
+        await broker.serve_forever()
+
+A wrong option raises pydantic's ValidationError, everything else a BrokerError.
+"""
+
+from noctule.broker.broker import Broker
+from noctule.broker.errors import BrokerError, ExposedListenerError, StartError
+from noctule.broker.listener import Listener
+from noctule.broker.options import BrokerOptions, Limits, ProtocolOptions
+
+__all__ = [
+    "Broker",
+    "BrokerError",
+    "BrokerOptions",
+    "ExposedListenerError",
+    "Limits",
+    "Listener",
+    "ProtocolOptions",
+    "StartError",
+]

@@ -1,0 +1,151 @@
+"""The broker as an asyncio object: it starts the engine, stops it, and hands its events out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+from noctule._engine import Engine
+from noctule.broker.errors import BrokerError, StartError
+from noctule.broker.exposure import refuse_exposed
+from noctule.broker.listener import Listener
+from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOptions
+
+__all__ = ["Broker"]
+
+STOP_TIMEOUT_SECONDS = 5.0
+EVENT_BATCH = 1024
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The fields of BrokerOptions as keyword arguments, in the forms a TOML file would hold."""
+
+    listeners: str | Sequence[str | Listener | Mapping[str, Any]]
+    workers: int
+    durability: Durability | None
+    interval_milliseconds: int
+    data_dir: str | Path | None
+    system_topics_interval_seconds: int
+    limits: Limits | Mapping[str, Any]
+    protocol: ProtocolOptions | Mapping[str, Any]
+
+
+class Broker:
+    """An MQTT broker that runs beside your coroutines, on threads of its own.
+
+    Takes BrokerOptions, or the same options as keyword arguments, which win where both are
+    given. Several brokers may run in one process. A broker starts once.
+
+    Raises pydantic's ValidationError, a ValueError, for a wrong option, and
+    ExposedListenerError for a listener open to other machines without authentication.
+    """
+
+    def __init__(
+        self, options: BrokerOptions | None = None, **keywords: Unpack[OptionKeywords]
+    ) -> None:
+        self.options = with_keywords(options or BrokerOptions(), keywords)
+        refuse_exposed(self.options.listeners)
+        self._engine = Engine(self.options.engine_json())
+        self._stopped = asyncio.Event()
+
+    async def start(self) -> None:
+        """Bind the listeners and start serving; StartError names what was refused."""
+        starting = asyncio.create_task(asyncio.to_thread(self._engine.start))
+        try:
+            await asyncio.shield(starting)
+        except OSError as error:
+            raise StartError(str(error)) from error
+        except asyncio.CancelledError:
+            # The thread goes on: what it starts must not outlive the caller's wish.
+            await asyncio.wait([starting])
+            await self.stop()
+            raise
+
+    async def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
+        """Disconnect every client, end the threads and let `serve_forever` return.
+
+        Connections that have not taken what waits for them after `timeout_seconds` are cut.
+        Stopping a broker that does not run does nothing.
+        """
+        await asyncio.to_thread(self._engine.stop, timeout_seconds)
+        self._stopped.set()
+
+    async def serve_forever(self) -> None:
+        """Wait until the broker is stopped, or until the task is cancelled."""
+        await self._stopped.wait()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether clients can connect."""
+        return self._engine.is_running
+
+    @property
+    def addresses(self) -> list[str]:
+        """Each listener as bound, `mqtt://127.0.0.1:1883`, in the order of the options."""
+        return [
+            Listener.model_construct(scheme=scheme, host=host, port=port).url
+            for scheme, host, port in self._engine.addresses()
+        ]
+
+    @property
+    def ports(self) -> list[int]:
+        """The port of each listener as bound, in the order of the options."""
+        return [port for _, _, port in self._engine.addresses()]
+
+    @property
+    def port(self) -> int:
+        """The port of the first listener; BrokerError before the start."""
+        ports = self.ports
+        if not ports:
+            raise BrokerError("the broker listens on no port yet: start it first")
+        return ports[0]
+
+    def statistics(self) -> dict[str, int | float]:
+        """Counters since the start and gauges of the moment, by name."""
+        return self._engine.statistics()
+
+    def drain(self, server_reference: str | None = None, *, moved: bool = False) -> None:
+        """Send every client elsewhere, for the time being or, where `moved`, for good.
+
+        MQTT 5.0 §4.11: 0x9C "use another server" or 0x9D "server moved".
+        """
+        self._engine.drain(server_reference, moved)
+
+    async def events(self, maximum: int = EVENT_BATCH) -> AsyncIterator[list[dict[str, object]]]:
+        """Yield what happened, in batches of up to `maximum` events, until the broker stops.
+
+        Needs an event loop that can watch a descriptor: any but Windows' Proactor loop.
+        """
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        descriptor = self._engine.event_fd()
+        loop.add_reader(descriptor, ready.set)
+        try:
+            while (batch := self._engine.next_events(0, maximum)) is not None:
+                if batch:
+                    yield batch
+                    continue
+                await ready.wait()
+                ready.clear()
+        finally:
+            loop.remove_reader(descriptor)
+
+
+def with_keywords(options: BrokerOptions, keywords: OptionKeywords) -> BrokerOptions:
+    """The options with those replaced that the keywords name, all of them validated."""
+    if not keywords:
+        return options
+    return BrokerOptions.model_validate({**dict(options), **keywords})
