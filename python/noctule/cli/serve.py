@@ -1,0 +1,118 @@
+"""`noctule serve`: a broker in the foreground."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from noctule.broker import BrokerOptions
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Configuration in TOML; `noctule config` prints one.",
+)
+@click.option("--check", is_flag=True, help="Say whether the configuration is right, and end.")
+@click.option(
+    "-l",
+    "--listen",
+    "listeners",
+    multiple=True,
+    metavar="URL",
+    help="Where to listen, mqtt://127.0.0.1:1883; may be given several times.",
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="What has to last lies here."
+)
+@click.option(
+    "--durability",
+    metavar="memory|interval|disk",
+    help="When a message counts as kept and is acknowledged.",
+)
+@click.option("--workers", type=int, metavar="N", help="Worker threads; 0: one for each core.")
+def serve(file: Path | None, check: bool, **given: Any) -> None:
+    r"""Run a broker in the foreground, until it is interrupted or terminated.
+
+    \b
+    noctule serve
+    noctule serve --listen mqtt://127.0.0.1:1884 --workers 2
+    noctule serve --config noctule.toml --check
+
+    Options of the command line win over NOCTULE__SECTION__KEY in the environment, and those
+    over the file. The exit code is 0 after a stop, 2 for a wrong configuration, and 1 where the
+    broker cannot start.
+    """
+    options = options_from(file, given)
+    if check:
+        click.echo("The configuration is right.")
+        return
+    raise_descriptor_limit()
+    with suppress(asyncio.CancelledError):
+        asyncio.run(run(options))
+
+
+def options_from(file: Path | None, given: dict[str, Any]) -> "BrokerOptions":
+    """The options of all sources; ends the process with the problems where there are any."""
+    from noctule.broker.errors import ExposedListenerError
+    from noctule.broker.exposure import refuse_exposed
+    from noctule.config import ConfigurationError, load_options
+
+    command_line = {key: value for key, value in given.items() if value not in (None, ())}
+    try:
+        options = load_options(file, os.environ, command_line)
+        refuse_exposed(options.listeners)
+    except (ConfigurationError, ExposedListenerError) as error:
+        click.echo(error, err=True)
+        sys.exit(2)
+    return options
+
+
+async def run(options: "BrokerOptions") -> None:
+    """Serve until SIGINT or SIGTERM cancels this task; one line when ready."""
+    from noctule.broker import Broker, BrokerError
+
+    cancel_on_signals()
+    try:
+        async with Broker(options) as broker:
+            click.echo(f"noctule is ready: {' '.join(broker.addresses)}")
+            await broker.serve_forever()
+    except (BrokerError, ValueError) as error:
+        click.echo(f"noctule cannot start: {error}", err=True)
+        sys.exit(1)
+
+
+def cancel_on_signals() -> None:
+    """Cancel the running task at the first SIGINT or SIGTERM, which stops the broker in order."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, cancel)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open descriptors as the system lets us: each connection is one."""
+    try:
+        import resource
+    except ImportError:  # not a Unix system: there is no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
