@@ -1,0 +1,90 @@
+# `make help` lists the targets. The environment is .venv in this directory; Rust builds in target/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+CARGO ?= cargo
+SERVE ?=
+PYTEST ?=
+
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
+PYTHON_SOURCES := python tools tests examples $(wildcard bench)
+NODE_PEER := build/interop/node_modules/.package-lock.json
+
+.DEFAULT_GOAL := help
+.PHONY: help build serve test test-rust test-python lint format types bench bench-client \
+	conformance docs docs-check generated-check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(STAMPS)/dependencies: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev
+	mkdir -p $(STAMPS) && touch $@
+
+# The Python sources are linked, not copied, so only Rust sources make a new build.
+$(STAMPS)/build: $(STAMPS)/dependencies $(RUST_SOURCES)
+	$(BIN)/maturin develop --release --quiet
+	touch $@
+
+# A client in JavaScript to speak with, where there is node; the tests say when there is none.
+$(NODE_PEER): tests/integration/interop/node/package.json
+	if command -v npm >/dev/null; then \
+		mkdir -p build/interop && cp $< build/interop/ && \
+		npm install --prefix build/interop --no-save --no-audit --no-fund --silent && touch $@; \
+	fi
+
+build: $(STAMPS)/build ## build the release and install it in .venv
+
+serve: build ## build, then run a broker on 127.0.0.1:1883; SERVE='…' adds options
+	$(BIN)/noctule serve $(SERVE)
+
+test: test-rust test-python ## everything CI tests
+
+test-rust: ## unit, property and simulation tests of the crates
+	$(CARGO) test --workspace --quiet
+
+test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(STAMPS)/dependencies ## ruff, rustfmt, clippy, import contracts, drift of generated files
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/lint-imports
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+format: $(STAMPS)/dependencies ## put every file into the project's form
+	$(BIN)/ruff check --fix-only $(PYTHON_SOURCES)
+	$(BIN)/ruff format $(PYTHON_SOURCES)
+	$(CARGO) fmt --all
+
+types: build ## mypy strict, and the stub of the engine against the engine
+	$(BIN)/mypy
+	$(BIN)/stubtest noctule._engine
+
+docs: build ## write the generated pages of docs/reference
+	$(BIN)/python tools/generate_docs.py
+
+generated-check: build ## fail when a generated file differs from its source
+	$(BIN)/python tools/generate_docs.py --check
+	$(BIN)/python tools/generate_tables.py --check
+	test ! -f tools/generate_sync.py || $(BIN)/python tools/generate_sync.py --check
+
+bench: build ## CPU per message of this broker and of those installed here
+	$(BIN)/python bench/run.py
+
+bench-client: build ## CPU per message of this client and of other Python clients
+	$(BIN)/python bench/client.py
+
+conformance: build ## every normative statement with its tests, as a matrix
+	$(BIN)/python -m pytest tests/conformance --quiet
+	$(BIN)/python tools/conformance_matrix.py
+
+clean: ## remove everything that was built, .venv included
+	rm -rf $(VENV) target build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f python/noctule/_engine*.so
+	find python tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
