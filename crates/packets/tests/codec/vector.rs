@@ -110,7 +110,7 @@ fn parse(line: &str) -> Vector {
 }
 
 fn bytes_from_hex(hex: &str) -> Vec<u8> {
-    assert!(hex.len().is_multiple_of(2), "half a byte: {hex}");
+    assert_eq!(hex.len() % 2, 0, "half a byte: {hex}");
     (0..hex.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits"))
