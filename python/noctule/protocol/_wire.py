@@ -114,6 +114,6 @@ def encode_string(value: str) -> bytes:
 def encode_binary(value: bytes) -> bytes:
     if len(value) > MAX_STRING_BYTES:
         raise InvalidArgumentError(
-            f"binary data of {len(value)} bytes; {MAX_STRING_BYTES} is the most"
+            f"{len(value)} bytes of binary data; {MAX_STRING_BYTES} is the most"
         )
     return TWO_BYTES.pack(len(value)) + value

@@ -200,9 +200,7 @@ def _subscription_options(version: Version, request: SubscriptionRequest) -> int
     if version < 5:
         return request.qos
     if request.retain_handling not in (0, 1, 2):
-        raise InvalidArgumentError(
-            f"retain handling {request.retain_handling}; it can be 0, 1 or 2"
-        )
+        raise InvalidArgumentError(f"retain handling {request.retain_handling}; 0, 1 and 2 exist")
     if request.no_local and request.topic_filter.startswith("$share/"):
         raise InvalidArgumentError("no local on a shared subscription [MQTT-3.8.3-4]")
     return (

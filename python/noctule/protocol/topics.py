@@ -36,9 +36,7 @@ def check_topic_filter(topic_filter: str) -> None:
             raise InvalidTopicError(f"{topic_filter!r}: # is the last level or none [MQTT-4.7.1-1]")
     for level in levels:
         if len(level) > 1 and ("+" in level or "#" in level):
-            raise InvalidTopicError(
-                f"{topic_filter!r}: a wildcard fills a whole level [MQTT-4.7.1-2]"
-            )
+            raise InvalidTopicError(f"{topic_filter!r}: a wildcard fills its level [MQTT-4.7.1-2]")
 
 
 def _check_share(topic_filter: str, levels: list[str]) -> list[str]:

@@ -117,9 +117,7 @@ def _will(will: WillPacket) -> dict[str, Any]:
 
 
 def _properties(properties: Properties) -> list[list[Any]]:
-    return [
-        [PropertyId(identifier).name.lower(), _plain(value)] for identifier, value in properties
-    ]
+    return [[identifier.name.lower(), _plain(value)] for identifier, value in properties]
 
 
 def _plain(value: Any) -> Any:
