@@ -1,0 +1,183 @@
+//! Taking connections from the kernel, also when there are no descriptors left.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use noctule_broker::Time;
+use rustix::io::Errno;
+
+use crate::listener::Listening;
+
+/// How long to leave the listeners alone after a failure.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One worker's listeners.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    listeners: Vec<Listener>,
+    /// A descriptor to give up when there is none left, so that a connection can be taken
+    /// and closed: otherwise it would stay in the queue, and so would its edge.
+    reserve: Option<File>,
+    paused_until: Option<Time>,
+    /// When the last failure was logged.
+    logged: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    number: u16,
+    socket: TcpListener,
+    ready: bool,
+}
+
+/// What an attempt to accept came to.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Connection {
+        stream: TcpStream,
+        address: SocketAddr,
+        listener: u16,
+    },
+    /// One was closed at once, for want of a descriptor.
+    Refused,
+    /// There is none, or the acceptor is paused.
+    Nothing,
+}
+
+impl Acceptor {
+    /// Watches the listeners under tokens made from their place in `sockets`.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn new(
+        sockets: Vec<Listening>,
+        registry: &Registry,
+        token: impl Fn(usize) -> Token,
+    ) -> io::Result<Acceptor> {
+        let mut listeners = Vec::with_capacity(sockets.len());
+        for (index, listening) in sockets.into_iter().enumerate() {
+            let mut socket = TcpListener::from_std(listening.socket);
+            registry.register(&mut socket, token(index), Interest::READABLE)?;
+            listeners.push(Listener {
+                number: listening.listener,
+                socket,
+                ready: false,
+            });
+        }
+        let reserve = Some(spare_descriptor()?);
+        Ok(Acceptor {
+            listeners,
+            reserve,
+            paused_until: None,
+            logged: None,
+        })
+    }
+
+    /// The listener at `index` has connections.
+    pub fn ready(&mut self, index: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.ready = true;
+        }
+    }
+
+    /// Whether [`Acceptor::accept`] is worth a call now.
+    pub fn has_more(&self) -> bool {
+        self.paused_until.is_none() && self.listeners.iter().any(|listener| listener.ready)
+    }
+
+    /// When the pause is over, if there is one.
+    pub fn paused_until(&self) -> Option<Time> {
+        self.paused_until
+    }
+
+    /// Goes on if the pause is over.
+    pub fn resume_due(&mut self, now: Time) {
+        self.paused_until = self.paused_until.filter(|until| *until > now);
+    }
+
+    /// Closes the listeners; what still waits in their queues is reset.
+    pub fn close(&mut self) {
+        self.listeners.clear();
+        self.paused_until = None;
+    }
+
+    /// Takes one connection.
+    pub fn accept(&mut self, now: Time) -> Accepted {
+        if self.paused_until.is_some() {
+            return Accepted::Nothing;
+        }
+        while let Some(index) = self.listeners.iter().position(|listener| listener.ready) {
+            let listener = &mut self.listeners[index];
+            match listener.socket.accept() {
+                Ok((stream, address)) => {
+                    return Accepted::Connection {
+                        stream,
+                        address,
+                        listener: listener.number,
+                    };
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => listener.ready = false,
+                Err(error) if is_passing(&error) => {}
+                Err(error) if is_exhaustion(&error) && self.refuse(index) => {
+                    self.log(now, &error);
+                    return Accepted::Refused;
+                }
+                Err(error) => {
+                    self.log(now, &error);
+                    self.paused_until = Some(now.after(PAUSE));
+                    return Accepted::Nothing;
+                }
+            }
+        }
+        Accepted::Nothing
+    }
+
+    /// Gives up the reserve for one connection, closes that, and takes the reserve back.
+    /// Returns whether both succeeded.
+    fn refuse(&mut self, index: usize) -> bool {
+        self.reserve = None;
+        let refused = self.listeners[index].socket.accept().is_ok();
+        self.reserve = spare_descriptor().ok();
+        refused && self.reserve.is_some()
+    }
+
+    /// At most one line a second.
+    fn log(&mut self, now: Time, error: &io::Error) {
+        if self.logged.is_some_and(|last| now < last.after_seconds(1)) {
+            return;
+        }
+        self.logged = Some(now);
+        tracing::warn!(
+            "connections cannot be accepted: {error}; raise the limit on open files \
+             (ulimit -n) or lower limits.max_connections"
+        );
+    }
+}
+
+fn spare_descriptor() -> io::Result<File> {
+    File::open("/dev/null")
+}
+
+/// Errors of the one connection, not of the listener.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::Interrupted
+    ) || [Errno::PROTO, Errno::PERM]
+        .iter()
+        .any(|each| is_errno(error, *each))
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|each| is_errno(error, *each))
+}
+
+fn is_errno(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}

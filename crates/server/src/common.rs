@@ -1,0 +1,22 @@
+//! What all threads of one engine share.
+
+use std::sync::{Arc, OnceLock};
+
+use noctule_broker::Shared;
+
+use crate::admission::Admission;
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::error::Failure;
+use crate::events::Records;
+
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub shared: Arc<Shared>,
+    pub admission: Arc<Admission>,
+    pub counters: Arc<Counters>,
+    pub records: Arc<Records>,
+    pub clock: Clock,
+    /// The first worker's death, if one died.
+    pub failure: Arc<OnceLock<Failure>>,
+}

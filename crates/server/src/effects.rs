@@ -1,0 +1,54 @@
+//! What the broker asks for besides bytes.
+
+use noctule_broker::{ConnectionId, Decision, Effect};
+use noctule_packets::ReasonCode;
+
+use crate::events::Record;
+use crate::post::Message;
+use crate::reactor::Reactor;
+
+impl Reactor {
+    pub(crate) fn perform_effects(&mut self) {
+        while let Some(effect) = self.worker.next_effect() {
+            match effect {
+                Effect::Close(id) => self.begin_close(id),
+                Effect::PauseReading(id) => self.connections.pause(id),
+                Effect::ResumeReading(id) => self.connections.resume(id),
+                Effect::Authenticate(id, _) => self.refuse_authentication(id),
+                Effect::Event(event) => self.records.push(Record::Broker(event)),
+            }
+        }
+    }
+
+    fn begin_close(&mut self, id: ConnectionId) {
+        let lingers = self
+            .worker
+            .outbox(id)
+            .is_some_and(|outbox| !outbox.is_empty());
+        self.connections.close(id, lingers);
+    }
+
+    /// Authentication was asked for, and there is nobody here who could say yes.
+    fn refuse_authentication(&mut self, id: ConnectionId) {
+        let decision = Decision::Refuse {
+            reason: ReasonCode::NOT_AUTHORIZED,
+            text: None,
+        };
+        self.worker.answered(id, decision, self.now);
+    }
+
+    /// Sends what is for other workers; each is woken at most once.
+    pub(crate) fn send_batches(&mut self) {
+        let posts = &self.posts;
+        self.worker
+            .take_batches(|owner, batch| posts[owner].send(Message::Batch(batch)));
+    }
+
+    /// Hands the turn's events out in one piece.
+    pub(crate) fn send_records(&mut self) {
+        if !self.records.is_empty() {
+            let dropped = self.common.records.add(self.records.drain(..));
+            self.common.counters.records_dropped.add(dropped);
+        }
+    }
+}

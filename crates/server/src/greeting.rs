@@ -1,0 +1,236 @@
+//! Connections that have not said who they are: from accept to a whole CONNECT.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use noctule_broker::{Destination, Peer, Time, destination};
+use slab::Slab;
+
+use crate::acceptor::Accepted;
+use crate::post::{Handover, Message};
+use crate::reactor::{Reactor, Token};
+use crate::session::Connection;
+use crate::transport::{Read, Transport};
+
+/// Connections taken in one turn, so that those which are there are served in between.
+const ACCEPTS_A_TURN: usize = 128;
+
+/// The connections of one worker that are still to be handed to their owner.
+#[derive(Default)]
+pub(crate) struct Greetings {
+    slab: Slab<Greeting>,
+    /// Deadlines in the order of accepting, which is their own order.
+    queue: VecDeque<Place>,
+    serial: u64,
+}
+
+struct Greeting {
+    handover: Handover,
+    serial: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    key: usize,
+    serial: u64,
+    deadline: Time,
+}
+
+impl Greetings {
+    /// When the patience with the oldest one ends.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.queue.front().map(|place| place.deadline)
+    }
+
+    pub fn clear(&mut self) {
+        self.slab.clear();
+        self.queue.clear();
+    }
+
+    fn insert(&mut self, handover: Handover) -> usize {
+        self.serial += 1;
+        let deadline = handover.deadline;
+        let key = self.slab.insert(Greeting {
+            handover,
+            serial: self.serial,
+        });
+        self.queue.push_back(Place {
+            key,
+            serial: self.serial,
+            deadline,
+        });
+        key
+    }
+
+    fn remove(&mut self, key: usize) -> Option<Handover> {
+        let removed = self.slab.try_remove(key)?.handover;
+        self.forget_settled();
+        Some(removed)
+    }
+
+    /// Drops the places in front of which the connection has gone: the queue stays as
+    /// short as the oldest greeting is young.
+    fn forget_settled(&mut self) {
+        while let Some(place) = self.queue.front() {
+            if self.is_present(place) {
+                return;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    fn is_present(&self, place: &Place) -> bool {
+        self.slab
+            .get(place.key)
+            .is_some_and(|greeting| greeting.serial == place.serial)
+    }
+
+    /// Takes one whose deadline has passed.
+    fn pop_due(&mut self, now: Time) -> Option<Handover> {
+        let place = *self.queue.front()?;
+        if place.deadline > now {
+            return None;
+        }
+        self.remove(place.key)
+    }
+}
+
+impl Reactor {
+    pub(crate) fn accept_connections(&mut self) {
+        for _ in 0..ACCEPTS_A_TURN {
+            match self.acceptor.accept(self.now) {
+                Accepted::Connection {
+                    stream,
+                    address,
+                    listener,
+                } => {
+                    self.accept_connection(stream, address, listener);
+                }
+                Accepted::Refused => self.common.counters.sockets_refused_no_descriptor.add(1),
+                Accepted::Nothing => return,
+            }
+        }
+    }
+
+    fn accept_connection(&mut self, stream: TcpStream, address: SocketAddr, listener: u16) {
+        self.common.counters.sockets_accepted.add(1);
+        let Some(ticket) = self.common.admission.admit(Some(address.ip())) else {
+            self.common.counters.sockets_refused.add(1);
+            return;
+        };
+        // Small packets are the rule, and a turn's output is one write already. An error
+        // means that the peer has gone, which the first read will say.
+        let _ = stream.set_nodelay(true);
+        #[cfg(target_vendor = "apple")]
+        let _ = socket2::SockRef::from(&stream).set_nosigpipe(true);
+        let peer = Peer {
+            address: Some(address.ip().to_canonical()),
+            port: address.port(),
+            listener,
+            certificate_name: None,
+        };
+        let limits = &self.common.shared.options().limits;
+        let deadline = self.now.after_seconds(limits.connect_timeout_seconds);
+        let transport = Transport::Tcp(stream);
+        let key = self.greetings.insert(Handover {
+            transport,
+            ticket,
+            peer,
+            deadline,
+            bytes: Vec::new(),
+        });
+        let greeting = &mut self.greetings.slab[key];
+        let token = Token::Greeting(key).into();
+        if let Err(error) = greeting
+            .handover
+            .transport
+            .register(self.poll.registry(), token)
+        {
+            tracing::warn!("a connection cannot be watched: {error}");
+            self.greetings.remove(key);
+        }
+    }
+
+    /// Reads what a connection begins with, until it is known whose it is.
+    pub(crate) fn read_greeting(&mut self, key: usize) {
+        let Some(greeting) = self.greetings.slab.get_mut(key) else {
+            return;
+        };
+        let Handover {
+            transport, bytes, ..
+        } = &mut greeting.handover;
+        loop {
+            let drained = match transport.read(&mut self.buffer) {
+                Ok(Read::Bytes { count, drained }) => {
+                    bytes.extend_from_slice(&self.buffer[..count]);
+                    drained
+                }
+                Ok(Read::Blocked) => return,
+                Ok(Read::Closed) | Err(_) => {
+                    self.greetings.remove(key);
+                    return;
+                }
+            };
+            // Bounded: a CONNECT longer than the limit has a destination once its length is
+            // known, and a length takes five bytes.
+            match destination(bytes, &self.common.shared) {
+                Destination::Incomplete if drained => return,
+                Destination::Incomplete => {}
+                Destination::Here => return self.hand_over(key, self.index),
+                Destination::Worker(owner) => return self.hand_over(key, owner),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, key: usize, owner: usize) {
+        let Some(mut handover) = self.greetings.remove(key) else {
+            return;
+        };
+        if owner == self.index {
+            self.adopt(handover, true);
+            return;
+        }
+        if let Err(error) = handover.transport.deregister(self.poll.registry()) {
+            tracing::warn!("a connection cannot be handed over: {error}");
+            return;
+        }
+        self.common.counters.connections_handed_over.add(1);
+        self.posts[owner].send(Message::Adopt(Box::new(handover)));
+    }
+
+    /// Makes a connection this worker's own. `watched`: this worker's poll knows it already.
+    pub(crate) fn adopt(&mut self, handover: Handover, watched: bool) {
+        let Handover {
+            mut transport,
+            ticket,
+            peer,
+            deadline,
+            bytes,
+        } = handover;
+        let id = self.worker.accepted(peer, deadline, self.now);
+        let token = Token::Connection(id.index()).into();
+        // Either call reports what is readable already, so nothing is overlooked.
+        let registered = match watched {
+            true => transport.reregister(self.poll.registry(), token),
+            false => transport.register(self.poll.registry(), token),
+        };
+        if let Err(error) = registered {
+            tracing::warn!("a connection cannot be watched: {error}");
+            self.worker.closed(id, self.now);
+            return;
+        }
+        self.connections
+            .insert(Connection::new(transport, ticket, id));
+        self.worker.received(id, &bytes, self.now);
+    }
+
+    /// Closes the connections whose CONNECT did not come in time. No CONNACK: who sent no
+    /// CONNECT may not speak MQTT at all.
+    pub(crate) fn expire_greetings(&mut self) {
+        while let Some(expired) = self.greetings.pop_due(self.now) {
+            self.common.counters.connect_timeouts.add(1);
+            drop(expired);
+        }
+    }
+}

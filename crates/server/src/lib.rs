@@ -1,0 +1,37 @@
+//! Sockets, timers and threads around the broker's workers.
+//!
+//! Each worker thread ([`reactor`]) has its own poll, accepts connections itself,
+//! gathers their first bytes until it is known who owns the client ([`greeting`]),
+//! hands the transport over to that worker ([`post`]), and from then on carries
+//! bytes between the socket and the owner's state machine ([`session`]).
+//! No thread but the caller's ever runs anything but Rust.
+
+#![forbid(unsafe_code)]
+
+mod acceptor;
+mod admission;
+mod clock;
+mod common;
+mod counters;
+mod deadlines;
+mod descriptors;
+mod effects;
+mod engine;
+mod error;
+mod events;
+mod farewell;
+mod greeting;
+mod listener;
+mod logging;
+mod memory;
+mod options;
+mod post;
+mod reactor;
+mod session;
+mod transport;
+
+pub use engine::Engine;
+pub use error::{Failure, OptionsError, StartError};
+pub use events::Record;
+pub use listener::Address;
+pub use options::{Durability, ListenerOptions, Scheme, ServerOptions};

@@ -1,0 +1,117 @@
+//! What workers send each other, and the engine sends them.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use mio::{Registry, Token, Waker};
+use noctule_broker::{Batch, Peer, Time};
+
+use crate::admission::Ticket;
+use crate::transport::Transport;
+
+/// Batches waiting for a worker above which the others read no more from their own
+/// connections: a worker that is behind must not be buried.
+const CROWDED_BATCHES: usize = 64;
+
+pub(crate) enum Message {
+    Adopt(Box<Handover>),
+    Batch(Batch),
+    Drain {
+        server_reference: Option<String>,
+        moved: bool,
+    },
+    /// End all connections by then.
+    Stop(Time),
+    #[cfg(test)]
+    Panic,
+}
+
+/// A connection on its way to the worker that owns its client.
+pub(crate) struct Handover {
+    pub transport: Transport,
+    pub ticket: Ticket,
+    pub peer: Peer,
+    /// When its CONNECT must be complete.
+    pub deadline: Time,
+    /// What has been read from it.
+    pub bytes: Vec<u8>,
+}
+
+/// A worker's letter box, seen by the senders.
+pub(crate) struct Post {
+    sender: Sender<Message>,
+    waker: Waker,
+    waiting: AtomicUsize,
+    asleep: AtomicBool,
+}
+
+/// The same letter box, seen by its owner.
+pub(crate) struct Mailbox(Receiver<Message>);
+
+impl Post {
+    /// # Errors
+    /// The system has no descriptor for the waker.
+    pub fn new(registry: &Registry, token: Token) -> io::Result<(Post, Mailbox)> {
+        let (sender, receiver) = mpsc::channel();
+        let post = Post {
+            sender,
+            waker: Waker::new(registry, token)?,
+            waiting: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
+        };
+        Ok((post, Mailbox(receiver)))
+    }
+
+    /// Leaves a message. If the worker has ended the message goes with it.
+    ///
+    /// The wake-up costs a system call only if the worker sleeps, and then once: the
+    /// owner says that it sleeps before it looks at `waiting` for the last time, a
+    /// sender counts its message before it looks at `asleep`.
+    pub fn send(&self, message: Message) {
+        self.waiting.fetch_add(1, SeqCst);
+        if self.sender.send(message).is_err() {
+            self.waiting.fetch_sub(1, SeqCst);
+            return;
+        }
+        if self.asleep.swap(false, SeqCst)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!("a worker could not be woken: {error}");
+        }
+    }
+
+    /// The owner is about to wait; returns whether it may (no message is there).
+    pub fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, SeqCst);
+        if self.waiting.load(SeqCst) == 0 {
+            return true;
+        }
+        self.wake_up();
+        false
+    }
+
+    pub fn wake_up(&self) {
+        self.asleep.store(false, SeqCst);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.load(SeqCst) == 0
+    }
+
+    /// Whether the owner has more to do than it can.
+    pub fn is_crowded(&self) -> bool {
+        self.waiting.load(SeqCst) > CROWDED_BATCHES
+    }
+
+    /// Takes the messages that are there now, not those that come meanwhile.
+    pub fn take(&self, mailbox: &Mailbox, mut handle: impl FnMut(Message)) {
+        for _ in 0..self.waiting.load(SeqCst) {
+            let Ok(message) = mailbox.0.try_recv() else {
+                return;
+            };
+            self.waiting.fetch_sub(1, SeqCst);
+            handle(message);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Connections that belong to this worker: bytes between their sockets and the broker.
+
+use std::io::IoSlice;
+
+use noctule_broker::{ConnectionId, Time};
+
+use crate::admission::Ticket;
+use crate::deadlines::Deadline;
+use crate::reactor::Reactor;
+use crate::transport::{Read, Transport, Written};
+
+/// Pieces of output offered to one write.
+const CHUNKS_A_WRITE: usize = 64;
+
+/// How long a connection that is to be closed may take its last output.
+const CLOSE_SECONDS: u64 = 5;
+
+/// The server's side of a connection. An idle one holds no buffer.
+pub(crate) struct Connection {
+    pub transport: Transport,
+    pub ticket: Ticket,
+    pub id: ConnectionId,
+    /// When output last moved, or began to wait.
+    progress: Time,
+    /// On the list of those to be read.
+    readable: bool,
+    paused: bool,
+    /// The peer has ended its side: read on until that shows.
+    hung_up: bool,
+    /// The socket takes nothing until the next writable edge.
+    blocked: bool,
+    /// Output was left over by the last write.
+    waiting: bool,
+    /// A [`Deadline::Write`] is set.
+    watched: bool,
+    /// To be closed once its output is written.
+    closing: bool,
+    /// Its last output must not be lost to a reset: see the farewells.
+    pub lingers: bool,
+}
+
+impl Connection {
+    pub fn new(transport: Transport, ticket: Ticket, id: ConnectionId) -> Connection {
+        Connection {
+            transport,
+            ticket,
+            id,
+            progress: Time(0),
+            readable: false,
+            paused: false,
+            hung_up: false,
+            blocked: false,
+            waiting: false,
+            watched: false,
+            closing: false,
+            lingers: false,
+        }
+    }
+}
+
+/// One worker's connections, at the places the broker's ids name.
+#[derive(Default)]
+pub(crate) struct Connections {
+    slots: Vec<Option<Connection>>,
+    count: usize,
+    /// To be read in the next turn, each once.
+    ready: Vec<ConnectionId>,
+    /// To be written in the next turn.
+    dirty: Vec<ConnectionId>,
+    /// Began to close in this turn.
+    closing: Vec<ConnectionId>,
+}
+
+impl Connections {
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn insert(&mut self, connection: Connection) {
+        let index = connection.id.index();
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        self.count += 1;
+        self.slots[index] = Some(connection);
+    }
+
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let slot = self.slots.get_mut(id.index())?;
+        let removed = slot.take_if(|connection| connection.id == id)?;
+        self.count -= 1;
+        Some(removed)
+    }
+
+    fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.slots
+            .get_mut(id.index())?
+            .as_mut()
+            .filter(|connection| connection.id == id)
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// An edge came for the connection at `index`.
+    pub fn edge(&mut self, index: usize, edge: Edge) {
+        let Some(Some(connection)) = self.slots.get_mut(index) else {
+            return;
+        };
+        connection.hung_up |= edge.hung_up;
+        if edge.readable && !connection.readable && !connection.paused && !connection.closing {
+            connection.readable = true;
+            self.ready.push(connection.id);
+        }
+        if edge.writable && connection.blocked {
+            connection.blocked = false;
+            self.dirty.push(connection.id);
+        }
+    }
+
+    pub fn pause(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.find(id) {
+            connection.paused = true;
+        }
+    }
+
+    /// Reads again, without waiting for an edge: it may have come meanwhile.
+    pub fn resume(&mut self, id: ConnectionId) {
+        let Some(connection) = self.find(id) else {
+            return;
+        };
+        connection.paused = false;
+        if !connection.readable && !connection.closing {
+            connection.readable = true;
+            self.ready.push(id);
+        }
+    }
+
+    /// Closes it once its output is written; `lingers`: there is some.
+    pub fn close(&mut self, id: ConnectionId, lingers: bool) {
+        let Some(connection) = self.find(id) else {
+            return;
+        };
+        connection.closing = true;
+        connection.lingers = lingers;
+        self.dirty.push(id);
+        self.closing.push(id);
+    }
+}
+
+/// What the poll reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edge {
+    pub readable: bool,
+    pub writable: bool,
+    pub hung_up: bool,
+}
+
+impl Reactor {
+    /// Reads once from each connection that has something.
+    pub(crate) fn read_ready(&mut self) {
+        let mut ready = std::mem::take(&mut self.connections.ready);
+        for &id in &ready {
+            self.read_connection(id);
+        }
+        ready.clear();
+        ready.append(&mut self.connections.ready);
+        self.connections.ready = ready;
+    }
+
+    fn read_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else {
+            return;
+        };
+        connection.readable = false;
+        if connection.paused || connection.closing {
+            return;
+        }
+        let more = match connection.transport.read(&mut self.buffer) {
+            Ok(Read::Bytes { count, drained }) => {
+                let more = !drained || connection.hung_up;
+                self.worker.received(id, &self.buffer[..count], self.now);
+                more
+            }
+            Ok(Read::Blocked) => false,
+            Ok(Read::Closed) | Err(_) => return self.end(id),
+        };
+        if more && let Some(connection) = self.connections.find(id) {
+            // Next turn: the others come first.
+            connection.readable = true;
+            self.connections.ready.push(id);
+        }
+    }
+
+    /// The connection is gone.
+    fn end(&mut self, id: ConnectionId) {
+        drop(self.connections.remove(id));
+        self.worker.closed(id, self.now);
+    }
+
+    /// Ends a connection whose peer does not read; what waits for it is thrown away.
+    fn reset(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.remove(id) {
+            connection.transport.reset();
+        }
+        self.worker.closed(id, self.now);
+    }
+
+    /// One write for each connection that has output.
+    pub(crate) fn write_dirty(&mut self) {
+        self.collect_dirty();
+        let mut dirty = std::mem::take(&mut self.connections.dirty);
+        for &id in &dirty {
+            self.write_connection(id);
+        }
+        dirty.clear();
+        dirty.append(&mut self.connections.dirty);
+        self.connections.dirty = dirty;
+        self.collect_dirty();
+    }
+
+    fn collect_dirty(&mut self) {
+        while let Some(id) = self.worker.next_dirty() {
+            if self
+                .connections
+                .find(id)
+                .is_some_and(|connection| !connection.blocked)
+            {
+                self.connections.dirty.push(id);
+            }
+        }
+    }
+
+    fn write_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else {
+            return;
+        };
+        if connection.blocked {
+            return;
+        }
+        let outbox = self.worker.outbox(id).filter(|outbox| !outbox.is_empty());
+        let Some(outbox) = outbox else {
+            connection.waiting = false;
+            if connection.closing {
+                self.finish(id);
+            }
+            return;
+        };
+        let mut chunks = [IoSlice::new(&[]); CHUNKS_A_WRITE];
+        let filled = outbox.chunks(&mut chunks);
+        let Ok(Written { count, blocked }) = connection.transport.write_vectored(&chunks[..filled])
+        else {
+            return self.end(id);
+        };
+        outbox.advance(count);
+        let left = !outbox.is_empty();
+        if count > 0 || !connection.waiting {
+            connection.progress = self.now;
+        }
+        connection.blocked = blocked;
+        connection.waiting = left;
+        if blocked && !connection.watched {
+            connection.watched = true;
+            self.deadlines
+                .push(self.write_deadline(self.now), Deadline::Write(id));
+        }
+        self.worker.written(id, count, self.now);
+        if !blocked && left {
+            self.connections.dirty.push(id);
+        } else if !left && self.connections.find(id).is_some_and(|each| each.closing) {
+            self.finish(id);
+        }
+    }
+
+    /// Output was waiting when the deadline was set: closes the connection if nothing of it
+    /// has moved since.
+    pub(crate) fn check_progress(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else {
+            return;
+        };
+        if !connection.blocked || !connection.waiting {
+            connection.watched = false;
+            return;
+        }
+        let progress = connection.progress;
+        let deadline = self.write_deadline(progress);
+        if deadline > self.now {
+            self.deadlines.push(deadline, Deadline::Write(id));
+            return;
+        }
+        self.common.counters.write_timeouts.add(1);
+        self.reset(id);
+    }
+
+    fn write_deadline(&self, since: Time) -> Time {
+        since.after_seconds(self.common.shared.options().limits.write_timeout_seconds)
+    }
+
+    /// Gives those that began to close and could not be flushed a last deadline.
+    pub(crate) fn bound_closing(&mut self) {
+        let mut closing = std::mem::take(&mut self.connections.closing);
+        for id in closing.drain(..) {
+            if self.connections.find(id).is_some() {
+                let deadline = self.now.after_seconds(CLOSE_SECONDS);
+                self.deadlines.push(deadline, Deadline::Close(id));
+            }
+        }
+        self.connections.closing = closing;
+    }
+
+    /// The time to flush is over.
+    pub(crate) fn close_unflushed(&mut self, id: ConnectionId) {
+        if self.connections.find(id).is_some() {
+            self.reset(id);
+        }
+    }
+
+    /// All is written: closes the connection.
+    fn finish(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(id) else {
+            return;
+        };
+        self.worker.closed(id, self.now);
+        if connection.lingers {
+            self.say_farewell(connection.transport, connection.ticket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_few_bytes() {
+        assert!(
+            size_of::<Option<Connection>>() <= 72,
+            "{}",
+            size_of::<Option<Connection>>()
+        );
+    }
+}
