@@ -63,15 +63,18 @@ impl Branches {
         number
     }
 
-    /// Frees the empty branch `number`, which is not the root.
+    /// Frees the empty branch `number`, which is not the root. With the last one all their
+    /// memory goes.
     pub fn free(&mut self, number: u32) {
         self.free += 1;
-        if self.free + 1 == self.arena.len() {
-            *self = Self::new();
+        if self.free + 1 < self.arena.len() {
+            self.arena[number].node = self.first_free;
+            self.first_free = number;
             return;
         }
-        self.arena[number].node = self.first_free;
-        self.first_free = number;
+        let mut cleared = Self::new();
+        std::mem::swap(&mut cleared[ROOT], &mut self.arena[ROOT]);
+        *self = cleared;
     }
 }
 

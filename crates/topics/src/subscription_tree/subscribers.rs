@@ -119,9 +119,11 @@ impl<K: Copy + Eq + Hash, V> Many<K, V> {
             self.entries.reserve_exact((len / 2).max(2));
         }
         self.entries.push((key, value));
-        if len == SEARCHED_IN_TURN {
-            self.build_index(hasher);
-        } else if len > SEARCHED_IN_TURN {
+        if self.index.is_empty() {
+            if len >= SEARCHED_IN_TURN {
+                self.build_index(hasher);
+            }
+        } else {
             let entries = &self.entries;
             let rehash = |&at: &u32| hasher.hash_one(entries[at as usize].0);
             self.index
