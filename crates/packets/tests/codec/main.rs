@@ -4,6 +4,7 @@
 mod description;
 mod mutation;
 mod properties;
+mod refusals;
 mod round_trip;
 mod segmentation;
 mod truncation;
