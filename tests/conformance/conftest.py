@@ -24,6 +24,7 @@ from tests.conformance.brokers import Broker, Brokers, NotOffered, Options
 from tests.conformance.wire import Client
 
 VERSION_NAMES = {3: "3.1", 4: "3.1.1", 5: "5.0"}
+DEFAULTS = {"system_topics_interval_seconds": 1}
 _counter = itertools.count(1)
 
 
@@ -51,7 +52,7 @@ def brokers() -> Iterator[Brokers]:
 def broker(request: pytest.FixtureRequest, brokers: Brokers) -> Broker:
     marker = request.node.get_closest_marker("broker")
     try:
-        return brokers.running(Options.of(**(marker.kwargs if marker else {})))
+        return brokers.running(Options.of(**DEFAULTS | (marker.kwargs if marker else {})))
     except NotOffered as reason:
         pytest.skip(str(reason))
 
@@ -65,27 +66,25 @@ def clients() -> Iterator[list[Client]]:
         client.close()
 
 
-@pytest.fixture
-def dial(broker: Broker, clients: list[Client]) -> Callable[..., Client]:
-    """Makes a client with an open socket; CONNECT is up to the test."""
+def dialler(broker: Broker, clients: list[Client]) -> Callable[..., Client]:
+    """Makes clients of this broker with an open socket; CONNECT is up to the test."""
 
     def dial(version: int = 5, client_id: str | None = None, **options: Any) -> Client:
-        client = Client(
-            broker.address, version, client_id=unique() if client_id is None else client_id, **options
-        )
+        name = unique() if client_id is None else client_id
+        client = Client(broker.address, version, client_id=name, **options)
         clients.append(client)
         return client
 
     return dial
 
 
-@pytest.fixture
-def connect(dial: Callable[..., Client]) -> Callable[..., Client]:
-    """Makes a client that has had its CONNACK with code 0.
+def connecter(broker: Broker, clients: list[Client]) -> Callable[..., Client]:
+    """Makes clients of this broker that have had their CONNACK with code 0.
 
     persistent=True asks for a session that outlives the connection, in the way of the
     version in hand, and for going on with one that is there.
     """
+    dial = dialler(broker, clients)
 
     def connect(
         version: int = 5, client_id: str | None = None, persistent: bool = False, **fields: Any
@@ -99,6 +98,29 @@ def connect(dial: Callable[..., Client]) -> Callable[..., Client]:
         return client
 
     return connect
+
+
+@pytest.fixture
+def dial(broker: Broker, clients: list[Client]) -> Callable[..., Client]:
+    return dialler(broker, clients)
+
+
+@pytest.fixture
+def connect(broker: Broker, clients: list[Client]) -> Callable[..., Client]:
+    return connecter(broker, clients)
+
+
+@pytest.fixture
+def connect_to(brokers: Brokers, clients: list[Client]) -> Callable[..., Callable[..., Client]]:
+    """Gives `connect` for a broker whose options are worked out in the test itself."""
+
+    def connect_to(**options: Any) -> Callable[..., Client]:
+        try:
+            return connecter(brokers.running(Options.of(**DEFAULTS | options)), clients)
+        except NotOffered as reason:
+            pytest.skip(str(reason))
+
+    return connect_to
 
 
 @pytest.fixture

@@ -84,17 +84,23 @@ def test_expiry_0_is_expired_for_those_who_are_away(connect, topic, elapse):
     connect(5, client.client_id, persistent=True).expect_nothing()
 
 
-@statement("MQTT5", "MQTT-4.3.3-7", "MQTT-4.3.3-13")
-def test_qos_2_exchange_is_finished_although_the_message_expired(connect, topic, elapse):
-    client = connect(5, persistent=True)
-    client.subscribe(topic, qos=2)
+@statement("MQTT5", "MQTT-4.3.3-13")
+def test_received_qos_2_exchange_is_finished_although_the_message_expired(connect, topic, elapse):
     publisher = connect(5)
     packet_id = publisher.send_publish(topic, b"x", 2, message_expiry_interval=1)
     publisher.expect("PUBREC", packet_id=packet_id)
-    message = client.expect("PUBLISH", payload=b"x", qos=2)
     elapse(1.8)
     publisher.send_ack("PUBREL", packet_id)
     publisher.expect("PUBCOMP", packet_id=packet_id, code=0)
+
+
+@statement("MQTT5", "MQTT-4.3.3-7")
+def test_sent_qos_2_exchange_is_finished_although_the_message_expired(connect, topic, elapse):
+    client = connect(5)
+    client.subscribe(topic, qos=2)
+    connect(5).publish(topic, b"x", 2, message_expiry_interval=1)
+    message = client.expect("PUBLISH", payload=b"x", qos=2)
+    elapse(1.8)
     client.ack(message)
     client.expect_nothing()
 

@@ -278,11 +278,11 @@ def test_subscription_identifiers_of_all_matches_arrive(connect, topic):
     found: list[int] = []
     copies = 0
     while len(found) < len(wanted):
-        identifiers = client.expect_message(topic + "/a").properties["subscription_identifier"]
+        message = client.expect_message(topic + "/a")
         copies += 1
-        found += identifiers
+        found += message.properties.get("subscription_identifier", [])
     assert sorted(found) == sorted(wanted)
-    assert copies in (1, len(wanted))
+    assert copies == 1 or message.properties.get("subscription_identifier", [0])[1:] == []
 
 
 @statement("MQTT5", "MQTT-3.3.4-3", "MQTT-3.8.4-3")

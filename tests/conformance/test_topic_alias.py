@@ -53,7 +53,7 @@ def test_alias_can_be_given_another_topic(connect, topic, alias_maximum):
 def test_alias_0_is_refused(connect, topic):
     client = connect(5)
     client.send_publish(topic, b"", topic_alias=0)
-    client.expect_disconnect(TOPIC_ALIAS_INVALID)
+    client.expect_disconnect(TOPIC_ALIAS_INVALID, PROTOCOL_ERROR)
 
 
 @statement("MQTT5", "MQTT-3.3.2-9", "MQTT-4.13.1-1")
