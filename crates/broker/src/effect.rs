@@ -1,0 +1,239 @@
+//! What the core asks its surroundings to do, and what it tells them.
+
+use std::net::IpAddr;
+
+use noctule_packets::{ReasonCode, Version};
+
+use crate::key::ConnectionId;
+
+/// What the transport knows of the other side.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    pub address: Option<IpAddr>,
+    pub port: u16,
+    /// Which listener took the connection.
+    pub listener: u16,
+    /// A name the transport vouches for: of a client certificate, of a Unix user.
+    pub certificate_name: Option<Box<str>>,
+}
+
+/// Something for the server to carry out.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write what the outbox holds, for a bounded time, then close and call
+    /// [`crate::Worker::closed`]. Nothing more is to be received from it.
+    Close(ConnectionId),
+    /// Leave unread what it sends, until [`Effect::ResumeReading`].
+    PauseReading(ConnectionId),
+    ResumeReading(ConnectionId),
+    /// Answer with [`crate::Worker::answered`]; its reading is paused until then.
+    Authenticate(ConnectionId, Box<AuthenticationRequest>),
+    Event(Event),
+}
+
+/// At which point an authenticator is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationStage {
+    /// A CONNECT has come.
+    Connect,
+    /// An AUTH 0x18 has come, at connect or in a re-authentication.
+    Continue,
+    /// An AUTH 0x19 has come on an open connection.
+    Reauthenticate,
+}
+
+/// Who wants in, and how they prove it.
+#[derive(Clone)]
+pub struct AuthenticationRequest {
+    pub stage: AuthenticationStage,
+    pub client_identifier: Box<str>,
+    pub user_name: Option<Box<str>>,
+    pub password: Option<Box<[u8]>>,
+    pub method: Option<Box<str>>,
+    pub data: Option<Box<[u8]>>,
+    pub version: Version,
+    pub peer: Peer,
+}
+
+impl std::fmt::Debug for AuthenticationRequest {
+    /// Secrets stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthenticationRequest")
+            .field("stage", &self.stage)
+            .field("client_identifier", &self.client_identifier)
+            .field("user_name", &self.user_name)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("method", &self.method)
+            .field("data", &self.data.as_ref().map(|_| "…"))
+            .field("version", &self.version)
+            .field("peer", &self.peer)
+            .finish()
+    }
+}
+
+/// An authenticator's answer.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    Accept {
+        /// Who the client is from now on; `None` keeps the user name it gave.
+        user: Option<Box<str>>,
+        /// Authentication data for the CONNACK or the closing AUTH.
+        data: Option<Box<[u8]>>,
+    },
+    /// Go on with an AUTH 0x18.
+    Continue { data: Option<Box<[u8]>> },
+    /// The reason code and, where the client wants to know, a text.
+    Refuse {
+        reason: ReasonCode,
+        text: Option<Box<str>>,
+    },
+}
+
+/// Something that happened, told after the fact and in batches.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Connected {
+        client: Box<str>,
+        user: Option<Box<str>>,
+        address: Option<IpAddr>,
+        version: Version,
+        session_present: bool,
+        keep_alive_seconds: u16,
+    },
+    Refused {
+        client: Box<str>,
+        address: Option<IpAddr>,
+        reason: ReasonCode,
+    },
+    Disconnected {
+        client: Box<str>,
+        reason: ReasonCode,
+        detail: &'static str,
+    },
+    Subscribed {
+        client: Box<str>,
+        filter: Box<str>,
+        qos: u8,
+    },
+    Unsubscribed {
+        client: Box<str>,
+        filter: Box<str>,
+    },
+    /// Messages that did not reach a client, by reason.
+    Dropped {
+        client: Box<str>,
+        reason: &'static str,
+        messages: u64,
+    },
+    SessionEnded {
+        client: Box<str>,
+        reason: &'static str,
+    },
+}
+
+/// A field of an [`Event`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldValue {
+    Text(String),
+    Number(u64),
+}
+
+impl Event {
+    /// The event's name, in the past tense.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::Connected { .. } => "connected",
+            Event::Refused { .. } => "refused",
+            Event::Disconnected { .. } => "disconnected",
+            Event::Subscribed { .. } => "subscribed",
+            Event::Unsubscribed { .. } => "unsubscribed",
+            Event::Dropped { .. } => "dropped",
+            Event::SessionEnded { .. } => "session_ended",
+        }
+    }
+
+    /// The event's fields by name; what is not known is left out.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, FieldValue)> {
+        let text = |text: &str| FieldValue::Text(text.to_owned());
+        let code = |reason: &ReasonCode| FieldValue::Number(u64::from(reason.0));
+        let mut fields = Vec::with_capacity(6);
+        match self {
+            Event::Connected {
+                client,
+                user,
+                address,
+                version,
+                session_present,
+                keep_alive_seconds,
+            } => {
+                fields.push(("client", text(client)));
+                fields.extend(user.iter().map(|user| ("user", text(user))));
+                fields.extend(
+                    address
+                        .iter()
+                        .map(|each| ("address", text(&each.to_string()))),
+                );
+                fields.push(("version", FieldValue::Number(*version as u64)));
+                fields.push((
+                    "session_present",
+                    FieldValue::Number(u64::from(*session_present)),
+                ));
+                fields.push((
+                    "keep_alive_seconds",
+                    FieldValue::Number(u64::from(*keep_alive_seconds)),
+                ));
+            }
+            Event::Refused {
+                client,
+                address,
+                reason,
+            } => {
+                fields.push(("client", text(client)));
+                fields.extend(
+                    address
+                        .iter()
+                        .map(|each| ("address", text(&each.to_string()))),
+                );
+                fields.push(("reason_code", code(reason)));
+            }
+            Event::Disconnected {
+                client,
+                reason,
+                detail,
+            } => {
+                fields.push(("client", text(client)));
+                fields.push(("reason_code", code(reason)));
+                fields.push(("detail", text(detail)));
+            }
+            Event::Subscribed {
+                client,
+                filter,
+                qos,
+            } => {
+                fields.push(("client", text(client)));
+                fields.push(("filter", text(filter)));
+                fields.push(("qos", FieldValue::Number(u64::from(*qos))));
+            }
+            Event::Unsubscribed { client, filter } => {
+                fields.push(("client", text(client)));
+                fields.push(("filter", text(filter)));
+            }
+            Event::Dropped {
+                client,
+                reason,
+                messages,
+            } => {
+                fields.push(("client", text(client)));
+                fields.push(("reason", text(reason)));
+                fields.push(("messages", FieldValue::Number(*messages)));
+            }
+            Event::SessionEnded { client, reason } => {
+                fields.push(("client", text(client)));
+                fields.push(("reason", text(reason)));
+            }
+        }
+        fields
+    }
+}

@@ -1,0 +1,46 @@
+//! Sessions and the worker state machine: (event, now) → effects.
+//!
+//! No socket, no clock, no thread, no randomness of its own. A [`Worker`] is told
+//! what arrived and what time it is; it fills the outboxes of its connections and
+//! says what else is to be done ([`Effect`], [`Batch`]). Workers share what
+//! [`Shared`] holds: subscriptions, retained messages, counters. A session lives on
+//! one worker for ever, so protocol logic never waits for a lock.
+//!
+//! The way of a PUBLISH: [`Worker::received`] → `worker::publish` (checks) →
+//! `worker::route` (who gets it) → `worker::deliver` (into an outbox, a queue or a
+//! batch) → `worker::acknowledge` (what the client answers).
+#![forbid(unsafe_code)]
+
+mod aliases;
+mod batch;
+mod bucket;
+mod connection;
+mod counters;
+mod effect;
+mod group;
+mod handover;
+mod identifiers;
+mod key;
+mod message;
+mod options;
+mod outbox;
+mod outgoing;
+mod routes;
+mod session;
+mod shared;
+mod slab;
+mod time;
+mod wheel;
+mod worker;
+
+pub use batch::Batch;
+pub use effect::{
+    AuthenticationRequest, AuthenticationStage, Decision, Effect, Event, FieldValue, Peer,
+};
+pub use handover::{Destination, destination};
+pub use key::ConnectionId;
+pub use options::{Interval, Limits, Options, Protocol, QueueFull, SharedStrategy};
+pub use outbox::Outbox;
+pub use shared::Shared;
+pub use time::Time;
+pub use worker::Worker;

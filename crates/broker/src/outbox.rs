@@ -1,0 +1,243 @@
+//! Bytes on their way to one connection.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use crate::message::Message;
+
+/// Payloads from this size on are written from the message itself and never
+/// copied for a subscriber. Below it a copy is cheaper than a vector entry.
+pub(crate) const SHARED_PAYLOAD_BYTES: usize = 8 << 10;
+
+/// A buffer that has grown beyond this is not kept for the next connection.
+const POOLED_BYTES: usize = 1 << 20;
+
+/// Buffers kept for connections that begin to write; idle ones hold none.
+const POOLED_BUFFERS: usize = 64;
+
+/// Bytes in front that are worth moving the rest for.
+const COMPACT_BYTES: usize = 64 << 10;
+
+/// Output of one connection: bytes, with shared payloads set in between.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    /// How many of `bytes` have been written.
+    sent: usize,
+    splices: Option<Box<Splices>>,
+}
+
+#[derive(Debug, Default)]
+struct Splices {
+    queue: VecDeque<Splice>,
+    bytes: usize,
+}
+
+/// A payload that comes after `bytes[..at]`.
+#[derive(Debug)]
+struct Splice {
+    at: usize,
+    message: Message,
+    /// What of the message's bytes is still to be written.
+    from: usize,
+}
+
+impl Outbox {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes waiting to be written.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let spliced = self.splices.as_ref().map_or(0, |splices| splices.bytes);
+        self.bytes.len() - self.sent + spliced
+    }
+
+    /// Fills `into` with what is to be written next; returns how many it filled.
+    pub fn chunks<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        let mut position = self.sent;
+        let splices = self.splices.iter().flat_map(|splices| &splices.queue);
+        for splice in splices {
+            for chunk in [
+                &self.bytes[position..splice.at],
+                &splice.message.bytes()[splice.from..],
+            ] {
+                if filled == into.len() {
+                    return filled;
+                }
+                if !chunk.is_empty() {
+                    into[filled] = IoSlice::new(chunk);
+                    filled += 1;
+                }
+            }
+            position = splice.at;
+        }
+        if filled < into.len() && position < self.bytes.len() {
+            into[filled] = IoSlice::new(&self.bytes[position..]);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// `n` bytes have been written.
+    pub fn advance(&mut self, mut n: usize) {
+        while let Some(splices) = &mut self.splices {
+            let Some(splice) = splices.queue.front_mut() else {
+                break;
+            };
+            let plain = (splice.at - self.sent).min(n);
+            self.sent += plain;
+            n -= plain;
+            if n == 0 {
+                break;
+            }
+            let left = splice.message.bytes().len() - splice.from;
+            let taken = left.min(n);
+            splices.bytes -= taken;
+            splice.from += taken;
+            n -= taken;
+            if taken == left {
+                splices.queue.pop_front();
+            }
+        }
+        self.sent = (self.sent + n).min(self.bytes.len());
+        if self.is_empty() {
+            self.bytes.clear();
+            self.sent = 0;
+            self.splices = None;
+        } else if self.sent >= COMPACT_BYTES && self.sent * 2 >= self.bytes.len() {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        self.bytes.drain(..self.sent);
+        for splice in self
+            .splices
+            .iter_mut()
+            .flat_map(|splices| &mut splices.queue)
+        {
+            splice.at -= self.sent;
+        }
+        self.sent = 0;
+    }
+
+    /// The buffer to append to; one from the pool if there is none yet.
+    #[inline]
+    pub(crate) fn buffer(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take();
+        }
+        &mut self.bytes
+    }
+
+    /// Appends a message's payload without copying it.
+    pub(crate) fn splice_payload(&mut self, message: Message) {
+        let from = message.payload_start();
+        let splices = self.splices.get_or_insert_default();
+        splices.bytes += message.bytes().len() - from;
+        splices.queue.push_back(Splice {
+            at: self.bytes.len(),
+            message,
+            from,
+        });
+    }
+
+    /// Gives the buffer back if nothing is in it.
+    pub(crate) fn release(&mut self, pool: &mut Pool) {
+        if self.bytes.capacity() != 0 && self.is_empty() {
+            pool.give(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+/// Empty buffers of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Vec<Vec<u8>>);
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_else(|| Vec::with_capacity(512))
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < POOLED_BUFFERS && buffer.capacity() <= POOLED_BYTES {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::SessionKey;
+    use crate::message::{Head, Parts};
+    use crate::time::Time;
+    use noctule_packets::QoS;
+
+    fn message(payload: &[u8]) -> Message {
+        let head = Head {
+            publisher: SessionKey::BROKER,
+            arrived: Time(0),
+            deadline: Time::NEVER,
+            qos: QoS::AtMostOnce,
+            retain: false,
+        };
+        Message::new(
+            head,
+            Parts {
+                topic: b"t",
+                properties: b"",
+                payload,
+            },
+        )
+    }
+
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !outbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let filled = outbox.chunks(&mut slices);
+            let mut bytes: Vec<u8> = Vec::new();
+            slices[..filled]
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
+            let n = bytes.len().min(step);
+            all.extend_from_slice(&bytes[..n]);
+            outbox.advance(n);
+        }
+        all
+    }
+
+    #[test]
+    fn shared_payloads_come_out_between_the_bytes_around_them_at_any_write_size() {
+        for step in 1..40 {
+            let mut pool = Pool::default();
+            let mut outbox = Outbox::default();
+            outbox.buffer(&mut pool).extend_from_slice(b"one ");
+            outbox.splice_payload(message(b"two "));
+            outbox.splice_payload(message(b"three "));
+            outbox.buffer(&mut pool).extend_from_slice(b"four ");
+            outbox.splice_payload(message(b"five"));
+            assert_eq!(outbox.len(), 23);
+            assert_eq!(drain(&mut outbox, step), b"one two three four five");
+        }
+    }
+
+    #[test]
+    fn an_empty_outbox_gives_its_buffer_back() {
+        let mut pool = Pool::default();
+        let mut outbox = Outbox::default();
+        outbox.buffer(&mut pool).push(1);
+        outbox.release(&mut pool);
+        assert_eq!(pool.0.len(), 0);
+        outbox.advance(1);
+        outbox.release(&mut pool);
+        assert_eq!(pool.0.len(), 1);
+    }
+}

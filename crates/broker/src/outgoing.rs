@@ -1,0 +1,297 @@
+//! QoS 1 and 2 messages on their way to one client: waiting, and in flight.
+
+use std::collections::VecDeque;
+
+use noctule_packets::QoS;
+use smallvec::SmallVec;
+
+use crate::message::Message;
+use crate::shared::GroupRef;
+
+/// A message as one session is to get it.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbound {
+    pub message: Message,
+    pub qos: QoS,
+    pub retain: bool,
+    pub subscription_identifiers: SmallVec<[u32; 2]>,
+    /// The shared group that chose this session, if one did.
+    pub group: Option<GroupRef>,
+}
+
+/// What an in-flight message waits for (MQTT 5.0 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaiting {
+    Puback,
+    Pubrec,
+    Pubcomp,
+}
+
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub awaiting: Awaiting,
+    /// To be sent again before anything new, on the connection that resumed the session.
+    pub resend: bool,
+    /// Gone once PUBREC has come: the message belongs to the client then.
+    pub outbound: Option<Outbound>,
+}
+
+/// How many settled places may lie behind a message that is never acknowledged
+/// before that one is put aside.
+const LONGEST_RING: usize = 16_384;
+
+/// The messages in flight to one session, by packet identifier.
+///
+/// Identifiers are given out in turn, so they are places in a ring: look-up is
+/// arithmetic. A message that stays unacknowledged while thousands after it are
+/// settled is put aside, so that the ring stays short.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    ring: VecDeque<Option<InFlight>>,
+    /// Packet identifier of the ring's first place, from 1.
+    first: u16,
+    aside: Vec<(u16, InFlight)>,
+    open: u16,
+    /// How many wait to be sent again.
+    resends: u16,
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Outgoing {
+            ring: VecDeque::new(),
+            first: 1,
+            aside: Vec::new(),
+            open: 0,
+            resends: 0,
+        }
+    }
+}
+
+/// The identifier `steps` after `identifier`: 65,535 is followed by 1.
+fn step(identifier: u16, steps: usize) -> u16 {
+    ((usize::from(identifier) - 1 + steps) % 65_535) as u16 + 1
+}
+
+impl Outgoing {
+    /// Messages sent and not settled.
+    #[inline]
+    pub fn open(&self) -> u16 {
+        self.open
+    }
+
+    pub fn resends(&self) -> u16 {
+        self.resends
+    }
+
+    /// Puts a message in flight; returns its packet identifier. Call with fewer
+    /// than 65,535 open.
+    pub fn push(&mut self, outbound: Outbound) -> u16 {
+        if self.ring.len() >= LONGEST_RING {
+            self.put_first_aside();
+        }
+        let mut identifier = step(self.first, self.ring.len());
+        while self.aside.iter().any(|(taken, _)| *taken == identifier) {
+            self.ring.push_back(None);
+            identifier = step(self.first, self.ring.len());
+        }
+        let awaiting = match outbound.qos {
+            QoS::ExactlyOnce => Awaiting::Pubrec,
+            _ => Awaiting::Puback,
+        };
+        self.ring.push_back(Some(InFlight {
+            awaiting,
+            resend: false,
+            outbound: Some(outbound),
+        }));
+        self.open += 1;
+        self.drop_settled();
+        identifier
+    }
+
+    fn put_first_aside(&mut self) {
+        self.drop_settled();
+        if let Some(Some(in_flight)) = self.ring.pop_front() {
+            self.aside.push((self.first, in_flight));
+            self.first = step(self.first, 1);
+        }
+        self.drop_settled();
+    }
+
+    fn drop_settled(&mut self) {
+        while let Some(None) = self.ring.front() {
+            self.ring.pop_front();
+            self.first = step(self.first, 1);
+        }
+    }
+
+    #[inline]
+    fn place(&self, identifier: u16) -> usize {
+        (usize::from(identifier) + 65_535 - usize::from(self.first)) % 65_535
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, identifier: u16) -> Option<&mut InFlight> {
+        if identifier == 0 {
+            return None;
+        }
+        let place = self.place(identifier);
+        if let Some(Some(_)) = self.ring.get(place) {
+            return self.ring[place].as_mut();
+        }
+        self.aside
+            .iter_mut()
+            .find(|(each, _)| *each == identifier)
+            .map(|(_, found)| found)
+    }
+
+    /// Takes a settled message out; its identifier is free again.
+    #[inline]
+    pub fn settle(&mut self, identifier: u16) -> Option<InFlight> {
+        if identifier == 0 {
+            return None;
+        }
+        let place = self.place(identifier);
+        let found = match self.ring.get_mut(place).and_then(Option::take) {
+            Some(found) => {
+                self.drop_settled();
+                found
+            }
+            None => {
+                let index = self
+                    .aside
+                    .iter()
+                    .position(|(each, _)| *each == identifier)?;
+                self.aside.remove(index).1
+            }
+        };
+        self.open -= 1;
+        self.resends -= u16::from(found.resend);
+        Some(found)
+    }
+
+    /// Marks everything in flight to be sent again, on a new connection.
+    pub fn mark_resends(&mut self) {
+        let mut resends = 0;
+        for in_flight in self.entries_mut().map(|(_, in_flight)| in_flight) {
+            in_flight.resend = true;
+            resends += 1;
+        }
+        self.resends = resends;
+    }
+
+    /// The next message to be sent again, in the order of the first sending;
+    /// its mark is taken away.
+    pub fn next_resend(&mut self) -> Option<(u16, &mut InFlight)> {
+        if self.resends == 0 {
+            return None;
+        }
+        self.resends -= 1;
+        let (identifier, in_flight) = self.entries_mut().find(|(_, each)| each.resend)?;
+        in_flight.resend = false;
+        Some((identifier, in_flight))
+    }
+
+    fn entries_mut(&mut self) -> impl Iterator<Item = (u16, &mut InFlight)> {
+        let first = self.first;
+        let aside = self
+            .aside
+            .iter_mut()
+            .map(|(identifier, each)| (*identifier, each));
+        let ring = self.ring.iter_mut().enumerate();
+        aside.chain(ring.filter_map(move |(place, each)| {
+            each.as_mut()
+                .map(|in_flight| (step(first, place), in_flight))
+        }))
+    }
+
+    /// Bytes of the messages that may have to be sent again.
+    pub fn stored_bytes(&self) -> u64 {
+        let aside = self.aside.iter().map(|(_, each)| each);
+        let all = aside.chain(self.ring.iter().flatten());
+        let bytes = |each: &InFlight| each.outbound.as_ref().map_or(0, |out| out.message.size());
+        all.map(|each| bytes(each) as u64).sum()
+    }
+
+    /// Everything in flight, oldest first; nothing is left.
+    pub fn take_all(&mut self) -> Vec<InFlight> {
+        let taken = std::mem::take(self);
+        let aside = taken.aside.into_iter().map(|(_, each)| each);
+        aside.chain(taken.ring.into_iter().flatten()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::SessionKey;
+    use crate::message::{Head, Parts};
+    use crate::time::Time;
+
+    fn outbound(qos: QoS) -> Outbound {
+        let head = Head {
+            publisher: SessionKey::BROKER,
+            arrived: Time(0),
+            deadline: Time::NEVER,
+            qos,
+            retain: false,
+        };
+        let parts = Parts {
+            topic: b"t",
+            properties: b"",
+            payload: b"",
+        };
+        Outbound {
+            message: Message::new(head, parts),
+            qos,
+            retain: false,
+            subscription_identifiers: SmallVec::new(),
+            group: None,
+        }
+    }
+
+    #[test]
+    fn identifiers_go_round_without_zero() {
+        let mut outgoing = Outgoing::default();
+        for round in 0..200_000_u32 {
+            let identifier = outgoing.push(outbound(QoS::AtLeastOnce));
+            assert_eq!(u32::from(identifier), round % 65_535 + 1);
+            assert!(outgoing.settle(identifier).is_some());
+            assert!(outgoing.settle(identifier).is_none());
+        }
+        assert_eq!(outgoing.open(), 0);
+    }
+
+    #[test]
+    fn a_message_never_acknowledged_keeps_its_identifier_through_many_rounds() {
+        let mut outgoing = Outgoing::default();
+        let stuck = outgoing.push(outbound(QoS::ExactlyOnce));
+        for _ in 0..200_000 {
+            let identifier = outgoing.push(outbound(QoS::AtLeastOnce));
+            assert_ne!(identifier, stuck);
+            assert!(outgoing.settle(identifier).is_some());
+        }
+        assert_eq!(outgoing.open(), 1);
+        assert!(outgoing.ring.len() <= LONGEST_RING + 1);
+        assert_eq!(
+            outgoing.get_mut(stuck).map(|each| each.awaiting),
+            Some(Awaiting::Pubrec)
+        );
+    }
+
+    #[test]
+    fn resends_come_in_the_order_of_the_first_sending() {
+        let mut outgoing = Outgoing::default();
+        let identifiers: Vec<u16> = (0..5)
+            .map(|_| outgoing.push(outbound(QoS::AtLeastOnce)))
+            .collect();
+        outgoing.settle(identifiers[2]);
+        outgoing.mark_resends();
+        let mut again = Vec::new();
+        while let Some((identifier, _)) = outgoing.next_resend() {
+            again.push(identifier);
+        }
+        assert_eq!(again, [1, 2, 4, 5]);
+        assert_eq!(outgoing.resends(), 0);
+    }
+}

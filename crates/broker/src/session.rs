@@ -1,0 +1,130 @@
+//! What a broker keeps of a client: the session state of MQTT 5.0 §4.1.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hashbrown::HashSet;
+use noctule_packets::QoS;
+
+use crate::group::Status;
+use crate::identifiers::Identifiers;
+use crate::key::ConnectionId;
+use crate::outgoing::{Outbound, Outgoing};
+use crate::routes::Grant;
+use crate::time::Time;
+
+/// A session that never expires (MQTT 5.0 §3.1.2.11.2).
+pub(crate) const NEVER_EXPIRES: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub client: Arc<str>,
+    /// Who made it: nobody else may take it over.
+    pub user: Option<Box<str>>,
+    pub connection: Option<ConnectionId>,
+    /// Seconds the session outlives its connection.
+    pub expiry_seconds: u32,
+    /// When the connection ended; tells whether an expiry timer still matters.
+    pub offline_since: Time,
+    /// Filters as the client wrote them, `$share/…` included.
+    pub subscriptions: HashSet<Box<str>>,
+    pub outgoing: Outgoing,
+    pub queue: VecDeque<Outbound>,
+    pub queued_bytes: u64,
+    /// QoS 2 messages received and not yet released.
+    pub received: Identifiers,
+    pub will: Option<Box<Will>>,
+    /// Retained messages still to be sent for new subscriptions.
+    #[expect(
+        clippy::box_collection,
+        reason = "sessions are many, and most have none"
+    )]
+    pub retained: Option<Box<VecDeque<RetainedWalk>>>,
+    /// For the shared groups this session is a member of.
+    pub status: Option<Arc<Status>>,
+    /// Messages dropped since the last event that said so, by reason.
+    #[expect(
+        clippy::box_collection,
+        reason = "sessions are many, and most have none"
+    )]
+    pub dropped: Option<Box<Vec<(&'static str, u64)>>>,
+}
+
+/// A will message and when it is to go out (MQTT 5.0 §3.1.2.5).
+#[derive(Clone, Debug)]
+pub(crate) struct Will {
+    pub topic: Box<str>,
+    pub payload: Box<[u8]>,
+    pub properties: Box<[u8]>,
+    pub qos: QoS,
+    pub retain: bool,
+    pub delay_seconds: u32,
+    pub expiry_seconds: Option<u32>,
+}
+
+/// How far the retained messages of one new subscription have been sent.
+#[derive(Debug)]
+pub(crate) struct RetainedWalk {
+    pub filter: Box<str>,
+    pub grant: Grant,
+    /// The topic sent last.
+    pub after: Option<Box<str>>,
+}
+
+impl Session {
+    pub fn new(client: Arc<str>, user: Option<Box<str>>) -> Session {
+        Session {
+            client,
+            user,
+            connection: None,
+            expiry_seconds: 0,
+            offline_since: Time::NEVER,
+            subscriptions: HashSet::new(),
+            outgoing: Outgoing::default(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            received: Identifiers::default(),
+            will: None,
+            retained: None,
+            status: None,
+            dropped: None,
+        }
+    }
+
+    /// Messages this session keeps, waiting or in flight.
+    pub fn stored(&self) -> u64 {
+        self.queue.len() as u64 + u64::from(self.outgoing.open())
+    }
+
+    pub fn enqueue(&mut self, outbound: Outbound) {
+        self.queued_bytes += outbound.message.size() as u64;
+        self.queue.push_back(outbound);
+    }
+
+    pub fn dequeue(&mut self) -> Option<Outbound> {
+        let outbound = self.queue.pop_front()?;
+        self.queued_bytes -= outbound.message.size() as u64;
+        if self.queue.is_empty() {
+            self.queue.shrink_to(64);
+        }
+        Some(outbound)
+    }
+
+    /// Tells other workers how busy this member of a group is.
+    #[inline]
+    pub fn publish_status(&self) {
+        if let Some(status) = &self.status {
+            status.connected.store(self.connection.is_some(), Relaxed);
+            status.in_flight.store(self.stored() as u32, Relaxed);
+        }
+    }
+
+    pub fn count_dropped(&mut self, reason: &'static str) {
+        let dropped = self.dropped.get_or_insert_default();
+        match dropped.iter_mut().find(|(each, _)| *each == reason) {
+            Some((_, count)) => *count += 1,
+            None => dropped.push((reason, 1)),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the workers of one broker have in common.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use noctule_topics::RetainedTree;
+use parking_lot::RwLock;
+
+use crate::counters::Counters;
+use crate::group::Group;
+use crate::key::SessionKey;
+use crate::message::Message;
+use crate::options::Options;
+use crate::routes::Subscriptions;
+
+/// A shared group, by whoever holds on to it.
+pub(crate) type GroupRef = Arc<Group>;
+
+/// State that all workers read: subscriptions, retained messages, counters.
+pub struct Shared {
+    pub(crate) options: Options,
+    pub(crate) workers: usize,
+    pub(crate) seed: u64,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) retained: RwLock<Retained>,
+    pub(crate) counters: Box<[Counters]>,
+    /// Sessions without a connection, over all workers.
+    pub(crate) offline: AtomicU64,
+    /// Sessions whose queue has no room, where publishers are told so.
+    pub(crate) full: RwLock<HashSet<SessionKey>>,
+    memory: AtomicU64,
+    observed: AtomicBool,
+}
+
+/// Retained messages and the bytes they take.
+pub(crate) struct Retained {
+    pub tree: RetainedTree<Message>,
+    pub bytes: u64,
+}
+
+impl Shared {
+    /// What `workers` workers are to share; `seed` makes hashes and choices
+    /// unpredictable from outside and repeatable in a simulation.
+    #[must_use]
+    pub fn new(options: Options, workers: usize, seed: u64) -> Arc<Shared> {
+        Arc::new(Shared {
+            options,
+            workers,
+            seed,
+            subscriptions: Subscriptions::new(),
+            retained: RwLock::new(Retained {
+                tree: RetainedTree::new(),
+                bytes: 0,
+            }),
+            counters: (0..workers).map(|_| Counters::default()).collect(),
+            offline: AtomicU64::new(0),
+            full: RwLock::default(),
+            memory: AtomicU64::new(0),
+            observed: AtomicBool::new(false),
+        })
+    }
+
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The worker that owns a client identifier's session, for ever.
+    #[must_use]
+    pub fn worker_of(&self, client_identifier: &str) -> usize {
+        (self.hash(client_identifier.as_bytes()) % self.workers as u64) as usize
+    }
+
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u64 {
+        FixedState::with_seed(self.seed).hash_one(bytes)
+    }
+
+    /// Every counter by name, over all workers.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<(&'static str, u64)> {
+        let mut all = Counters::totals(&self.counters);
+        let retained = self.retained.read();
+        all.push(("retained_messages", retained.tree.len() as u64));
+        all.push(("retained_bytes", retained.bytes));
+        all.push(("memory_bytes", self.memory.load(Relaxed)));
+        all
+    }
+
+    /// Tells the workers how many bytes the process has resident.
+    pub fn set_memory(&self, resident_bytes: u64) {
+        self.memory.store(resident_bytes, Relaxed);
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Relaxed)
+    }
+
+    /// Whether the process holds more than it may.
+    pub(crate) fn overloaded(&self) -> bool {
+        let limit = self.options.limits.max_memory_bytes;
+        limit != 0 && self.memory() > limit
+    }
+
+    /// Whether anybody wants events.
+    pub fn observe(&self, observed: bool) {
+        self.observed.store(observed, Relaxed);
+    }
+
+    pub(crate) fn observed(&self) -> bool {
+        self.observed.load(Relaxed)
+    }
+}

@@ -1,0 +1,141 @@
+//! Acknowledgements both ways: PUBACK, PUBREC, PUBREL, PUBCOMP (MQTT 5.0 §4.3).
+
+use noctule_packets::{Acknowledgement, PacketType, Properties, ReasonCode, Version};
+
+use super::Worker;
+use crate::key::{ConnectionId, SessionKey};
+use crate::outgoing::Awaiting;
+use crate::time::Time;
+
+impl Worker {
+    #[inline]
+    pub(super) fn send_puback(&mut self, id: ConnectionId, identifier: u16, reason: ReasonCode) {
+        self.send_acknowledgement(id, PacketType::Puback, identifier, reason);
+    }
+
+    /// PUBREC; unless it says an error, the identifier is in use until PUBREL.
+    pub(super) fn send_pubrec(&mut self, id: ConnectionId, identifier: u16, reason: ReasonCode) {
+        if let Some((_, session)) = self.open(id)
+            && !reason.is_error()
+            && !session.received.contains(identifier)
+        {
+            session.received.insert(identifier);
+        }
+        self.send_acknowledgement(id, PacketType::Pubrec, identifier, reason);
+    }
+
+    /// Before 5.0 there is no way to refuse one message: it is acknowledged, but
+    /// where that would lose it for want of room the connection ends instead, and
+    /// the client sends it again when it is back.
+    #[inline]
+    fn send_acknowledgement(
+        &mut self,
+        id: ConnectionId,
+        kind: PacketType,
+        packet_identifier: u16,
+        reason: ReasonCode,
+    ) {
+        let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
+            return;
+        };
+        if connection.version != Version::V5 && reason == ReasonCode::QUOTA_EXCEEDED {
+            self.ending
+                .push_back((id, super::Cause::by_server(reason, "queue full")));
+            return;
+        }
+        let ack = Acknowledgement {
+            packet_identifier,
+            reason,
+            properties: Properties::EMPTY,
+        };
+        let out = connection.outbox.buffer(&mut self.pool);
+        ack.encode(kind, connection.version, out);
+        let waiting = out.len();
+        self.shared.counters[self.index].messages_sent.add(1);
+        self.mark_dirty(id);
+        if waiting > self.shared.options.limits.write_buffer_bytes as usize {
+            self.pause(id, crate::connection::pause::OUTBOX);
+        }
+    }
+
+    pub(super) fn handle_acknowledgement(
+        &mut self,
+        id: ConnectionId,
+        kind: PacketType,
+        ack: Acknowledgement<'_>,
+        now: Time,
+    ) {
+        let Some((connection, session)) = self.open(id) else {
+            return;
+        };
+        let (key, identifier) = (connection.session, ack.packet_identifier);
+        if kind == PacketType::Pubrel {
+            let known = session.received.remove(identifier);
+            let unknown = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+            let reason = if known { ReasonCode::SUCCESS } else { unknown };
+            self.send_acknowledgement(id, PacketType::Pubcomp, identifier, reason);
+            return;
+        }
+        let awaiting = session
+            .outgoing
+            .get_mut(identifier)
+            .map(|in_flight| in_flight.awaiting);
+        match (kind, awaiting) {
+            (PacketType::Puback, Some(Awaiting::Puback))
+            | (PacketType::Pubcomp, Some(Awaiting::Pubcomp)) => {
+                self.settle_outgoing(key, identifier)
+            }
+            (PacketType::Pubrec, Some(Awaiting::Pubrec)) if ack.reason.is_error() => {
+                // The client does not want it: never sent again [MQTT-4.4.0-2].
+                self.settle_outgoing(key, identifier);
+            }
+            (PacketType::Pubrec, Some(Awaiting::Pubrec)) => self.release(id, key, identifier),
+            (PacketType::Pubrec, Some(Awaiting::Pubcomp)) => {
+                self.send_acknowledgement(id, PacketType::Pubrel, identifier, ReasonCode::SUCCESS);
+            }
+            (PacketType::Pubrec, None) if !ack.reason.is_error() => {
+                let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                self.send_acknowledgement(id, PacketType::Pubrel, identifier, reason);
+            }
+            // For a message never sent, or of the other QoS: it settles nothing.
+            _ => return,
+        }
+        self.pump(key, now);
+    }
+
+    /// PUBREC has come: the message is the client's now, the identifier still ours.
+    fn release(&mut self, id: ConnectionId, key: SessionKey, identifier: u16) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let Some(in_flight) = session.outgoing.get_mut(identifier) else {
+            return;
+        };
+        in_flight.awaiting = Awaiting::Pubcomp;
+        let outbound = in_flight.outbound.take();
+        let bytes = outbound.map_or(0, |outbound| outbound.message.size());
+        self.counters().messages_stored_bytes.subtract(bytes as u64);
+        self.send_acknowledgement(id, PacketType::Pubrel, identifier, ReasonCode::SUCCESS);
+    }
+
+    /// PUBREL again, on the connection that resumed the session.
+    pub(super) fn send_pubrel(&mut self, id: ConnectionId, identifier: u16) {
+        self.send_acknowledgement(id, PacketType::Pubrel, identifier, ReasonCode::SUCCESS);
+    }
+
+    /// A message in flight is done with.
+    pub(super) fn settle_outgoing(&mut self, key: SessionKey, identifier: u16) {
+        let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
+            return;
+        };
+        let Some(in_flight) = session.outgoing.settle(identifier) else {
+            return;
+        };
+        session.publish_status();
+        let bytes = in_flight
+            .outbound
+            .map_or(0, |outbound| outbound.message.size());
+        self.counters().messages_stored.subtract(1);
+        self.counters().messages_stored_bytes.subtract(bytes as u64);
+    }
+}

@@ -1,0 +1,488 @@
+//! A message to one session: written now, put in flight, or queued.
+
+use noctule_packets::{QoS, Version};
+use smallvec::SmallVec;
+
+use super::Worker;
+use crate::batch::Item;
+use crate::connection::Connection;
+use crate::counters::Counters;
+use crate::key::SessionKey;
+use crate::message::{
+    Envelope, Head, Message, Parts, encode_before_payload, layout, remaining_expiry,
+};
+use crate::outbox::{Pool, SHARED_PAYLOAD_BYTES};
+use crate::outgoing::Outbound;
+use crate::routes::{GroupRoute, Route};
+use crate::shared::GroupRef;
+use crate::time::Time;
+
+/// A message on its way through the broker: still in the publisher's bytes, and
+/// made a [`Message`] of its own when somebody has to keep it.
+pub(super) struct Publication<'a> {
+    pub head: Head,
+    pub parts: Parts<'a>,
+    /// The PUBLISH body, if all its parts travel as they are.
+    pub body: Option<&'a [u8]>,
+    pub message: Option<Message>,
+}
+
+impl Publication<'_> {
+    pub fn message(&mut self) -> &Message {
+        self.message.get_or_insert_with(|| match self.body {
+            Some(body) => Message::from_body(self.head, body, self.parts),
+            None => Message::new(self.head, self.parts),
+        })
+    }
+}
+
+/// How one session is to get a message.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub key: SessionKey,
+    pub granted: QoS,
+    pub retain: bool,
+    pub subscription_identifiers: &'a [u32],
+    pub group: Option<&'a GroupRef>,
+}
+
+/// The last PUBLISH written for many: the next subscriber on equal terms gets a
+/// copy with another packet identifier in it. For speed (benches/session.rs).
+#[derive(Default)]
+pub(super) struct Template {
+    of: Option<(Version, QoS, bool)>,
+    bytes: Vec<u8>,
+    identifier_at: usize,
+    total: usize,
+}
+
+impl Template {
+    pub fn forget(&mut self) {
+        self.of = None;
+    }
+}
+
+impl Worker {
+    /// To every target of a route that lives on this worker.
+    #[inline]
+    pub(super) fn deliver_local(
+        &mut self,
+        publication: &mut Publication<'_>,
+        route: &Route,
+        now: Time,
+    ) {
+        let targets = route.targets_of(self.index);
+        self.template.forget();
+        let many = targets.len() > 1;
+        if many && publication.parts.payload.len() >= SHARED_PAYLOAD_BYTES {
+            publication.message();
+        }
+        for target in targets {
+            if !target.is_for(publication.head.publisher) {
+                continue;
+            }
+            let terms = Terms {
+                key: target.key,
+                granted: target.qos,
+                retain: target.retain_as_published && publication.head.retain,
+                subscription_identifiers: route.identifiers(target),
+                group: None,
+            };
+            self.deliver(publication, terms, many, now);
+        }
+    }
+
+    /// A message of another worker, for the targets that live here.
+    pub(super) fn deliver_routed(&mut self, message: Message, route: &Route, now: Time) {
+        let known = message.clone();
+        let mut publication = Publication {
+            head: *message.head(),
+            parts: known.parts(),
+            body: None,
+            message: Some(message),
+        };
+        self.deliver_local(&mut publication, route, now);
+    }
+
+    /// A message of another worker, for a member of a shared group that lives here.
+    /// If that member has gone meanwhile, another gets it.
+    pub(super) fn deliver_chosen(
+        &mut self,
+        outbound: Outbound,
+        granted: QoS,
+        key: SessionKey,
+        group: &GroupRoute,
+        now: Time,
+    ) {
+        if self.session(key).is_none() {
+            self.orphans.push_back(Outbound {
+                group: Some(group.group.clone()),
+                ..outbound
+            });
+            return;
+        }
+        let message = outbound.message;
+        let known = message.clone();
+        let mut publication = Publication {
+            head: *message.head(),
+            parts: known.parts(),
+            body: None,
+            message: Some(message),
+        };
+        let terms = Terms {
+            key,
+            granted,
+            retain: outbound.retain,
+            subscription_identifiers: &outbound.subscription_identifiers,
+            group: Some(&group.group),
+        };
+        self.deliver(&mut publication, terms, false, now);
+    }
+
+    /// To one session of this worker; the lower QoS wins [MQTT-3.8.4-8].
+    #[inline]
+    pub(super) fn deliver(
+        &mut self,
+        publication: &mut Publication<'_>,
+        terms: Terms<'_>,
+        many: bool,
+        now: Time,
+    ) {
+        let qos = publication.head.qos.min(terms.granted);
+        let key = terms.key;
+        let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
+            return;
+        };
+        let Some(id) = session.connection else {
+            self.deliver_offline(publication, terms, qos);
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
+            return;
+        };
+        let limits = &self.shared.options.limits;
+        let waiting = connection.outbox.len();
+        let soft = limits.write_buffer_bytes as usize / 2;
+        let congested = waiting >= soft;
+        if qos == QoS::AtMostOnce {
+            if congested && (connection.slow || waiting >= soft * 2) {
+                self.drop_for(key, "slow_reader");
+                return;
+            }
+            if !connection.may_send(now) {
+                self.drop_for(key, "rate");
+                return;
+            }
+            let envelope = Envelope {
+                version: connection.version,
+                dup: false,
+                qos,
+                retain: terms.retain,
+                packet_identifier: 0,
+                expiry: remaining_expiry(publication.head.deadline, now),
+                subscription_identifiers: terms.subscription_identifiers,
+                alias: None,
+            };
+            let mut pen = Pen {
+                connection,
+                pool: &mut self.pool,
+                template: many.then_some(&mut self.template),
+                counters: &self.shared.counters[self.index],
+            };
+            if !pen.write(publication.parts, publication.message.as_ref(), envelope) {
+                self.drop_for(key, "too_large");
+                return;
+            }
+            self.mark_dirty(id);
+            if congested {
+                self.hold(id, publication.head.publisher, now);
+            }
+            return;
+        }
+        let window = connection.receive_maximum.min(limits.max_inflight_messages);
+        let may_go = session.queue.is_empty()
+            && session.outgoing.open() < window
+            && session.outgoing.resends() == 0
+            && !congested
+            && connection.may_send(now);
+        let message = publication.message().clone();
+        let outbound = Outbound {
+            message,
+            qos,
+            retain: terms.retain,
+            subscription_identifiers: SmallVec::from_slice(terms.subscription_identifiers),
+            group: terms.group.cloned(),
+        };
+        if may_go {
+            self.send_new(key, outbound, many, now);
+            return;
+        }
+        self.enqueue(key, outbound);
+        if congested {
+            self.hold(id, publication.head.publisher, now);
+        } else {
+            self.pump_later(id, now);
+        }
+    }
+
+    fn deliver_offline(&mut self, publication: &mut Publication<'_>, terms: Terms<'_>, qos: QoS) {
+        if qos == QoS::AtMostOnce && !self.shared.options.limits.queue_qos0 {
+            return;
+        }
+        let outbound = Outbound {
+            message: publication.message().clone(),
+            qos,
+            retain: terms.retain,
+            subscription_identifiers: SmallVec::from_slice(terms.subscription_identifiers),
+            group: terms.group.cloned(),
+        };
+        self.enqueue(terms.key, outbound);
+    }
+
+    /// Puts a QoS 1 or 2 message in flight and writes it.
+    #[inline]
+    pub(super) fn send_new(&mut self, key: SessionKey, outbound: Outbound, many: bool, now: Time) {
+        let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
+            return;
+        };
+        let Some(id) = session.connection else { return };
+        let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
+            return;
+        };
+        let message = outbound.message.clone();
+        // They stay with the message in flight too, for a resend.
+        let identifiers = outbound.subscription_identifiers.clone();
+        let mut envelope = Envelope {
+            version: connection.version,
+            dup: false,
+            qos: outbound.qos,
+            retain: outbound.retain,
+            packet_identifier: 0,
+            expiry: remaining_expiry(message.head().deadline, now),
+            subscription_identifiers: &identifiers,
+            alias: None,
+        };
+        let parts = message.parts();
+        if !fits(parts, &envelope, connection) {
+            // As if delivered [MQTT-3.1.2-25].
+            self.drop_for(key, "too_large");
+            return;
+        }
+        if outbound.qos == QoS::AtMostOnce {
+            let mut pen = Pen {
+                connection,
+                pool: &mut self.pool,
+                template: None,
+                counters: &self.shared.counters[self.index],
+            };
+            pen.write(parts, Some(&message), envelope);
+            self.mark_dirty(id);
+            return;
+        }
+        let counters = &self.shared.counters[self.index];
+        counters.messages_stored.add(1);
+        counters.messages_stored_bytes.add(message.size() as u64);
+        envelope.packet_identifier = session.outgoing.push(outbound);
+        session.publish_status();
+        let template = many.then_some(&mut self.template);
+        let mut pen = Pen {
+            connection,
+            pool: &mut self.pool,
+            template,
+            counters,
+        };
+        pen.write(parts, Some(&message), envelope);
+        self.mark_dirty(id);
+    }
+
+    /// Writes a message in flight once more, with DUP [MQTT-3.3.1-1].
+    pub(super) fn send_again(
+        &mut self,
+        key: SessionKey,
+        identifier: u16,
+        outbound: &Outbound,
+        now: Time,
+    ) {
+        let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
+            return;
+        };
+        let Some(id) = session.connection else { return };
+        let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
+            return;
+        };
+        let envelope = Envelope {
+            version: connection.version,
+            dup: true,
+            qos: outbound.qos,
+            retain: outbound.retain,
+            packet_identifier: identifier,
+            expiry: remaining_expiry(outbound.message.head().deadline, now),
+            subscription_identifiers: &outbound.subscription_identifiers,
+            alias: None,
+        };
+        let counters = &self.shared.counters[self.index];
+        let mut pen = Pen {
+            connection,
+            pool: &mut self.pool,
+            template: None,
+            counters,
+        };
+        if pen.write(outbound.message.parts(), Some(&outbound.message), envelope) {
+            self.mark_dirty(id);
+        } else {
+            self.settle_outgoing(key, identifier);
+            self.drop_for(key, "too_large");
+        }
+    }
+
+    /// Counts a message that does not reach a session.
+    pub(super) fn drop_for(&mut self, key: SessionKey, reason: &'static str) {
+        self.counters().publish_dropped.add(1);
+        let observed = self.shared.observed();
+        if let Some(session) = self.session(key)
+            && observed
+        {
+            session.count_dropped(reason);
+        }
+    }
+
+    pub(super) fn send_to_worker(&mut self, worker: usize, item: Item) {
+        self.batches[worker].items.push(item);
+    }
+}
+
+/// Whether a client takes a packet of this size.
+#[inline]
+fn fits(parts: Parts<'_>, envelope: &Envelope<'_>, connection: &Connection) -> bool {
+    layout(parts, envelope)
+        .is_some_and(|layout| layout.total() <= connection.maximum_packet_bytes as usize)
+}
+
+/// What writes PUBLISH packets to one connection.
+struct Pen<'a> {
+    connection: &'a mut Connection,
+    pool: &'a mut Pool,
+    template: Option<&'a mut Template>,
+    counters: &'a Counters,
+}
+
+impl Pen<'_> {
+    /// False if the packet is larger than the client takes; nothing is written then.
+    #[inline]
+    fn write(
+        &mut self,
+        parts: Parts<'_>,
+        message: Option<&Message>,
+        envelope: Envelope<'_>,
+    ) -> bool {
+        let plain = envelope.subscription_identifiers.is_empty()
+            && !envelope.dup
+            && self.connection.outgoing_aliases.is_none();
+        if plain
+            && let Some(template) = self.template.take()
+            && !(message.is_some() && parts.payload.len() >= SHARED_PAYLOAD_BYTES)
+        {
+            return self.write_by_template(template, parts, envelope);
+        }
+        self.write_anew(parts, message, envelope)
+    }
+
+    fn write_by_template(
+        &mut self,
+        template: &mut Template,
+        parts: Parts<'_>,
+        envelope: Envelope<'_>,
+    ) -> bool {
+        let of = Some((envelope.version, envelope.qos, envelope.retain));
+        if template.of != of {
+            let Some(layout) = layout(parts, &envelope) else {
+                return false;
+            };
+            template.bytes.clear();
+            encode_before_payload(&mut template.bytes, parts, &envelope, layout);
+            template.bytes.extend_from_slice(parts.payload);
+            template.total = layout.total();
+            template.identifier_at = identifier_offset(&template.bytes, parts);
+            template.of = of;
+        }
+        if template.total > self.connection.maximum_packet_bytes as usize {
+            return false;
+        }
+        if envelope.qos != QoS::AtMostOnce {
+            let identifier = envelope.packet_identifier.to_be_bytes();
+            template.bytes[template.identifier_at..][..2].copy_from_slice(&identifier);
+        }
+        let out = self.connection.outbox.buffer(self.pool);
+        out.extend_from_slice(&template.bytes);
+        self.count(parts);
+        true
+    }
+
+    fn write_anew(
+        &mut self,
+        parts: Parts<'_>,
+        message: Option<&Message>,
+        mut envelope: Envelope<'_>,
+    ) -> bool {
+        let largest = self.connection.maximum_packet_bytes as usize;
+        let Some(mut size) = layout(parts, &envelope) else {
+            return false;
+        };
+        if size.total() > largest {
+            return false;
+        }
+        if let Some(aliases) = &mut self.connection.outgoing_aliases
+            && size.total() + 5 <= largest
+        {
+            envelope.alias = Some(aliases.assign(parts.topic));
+            match layout(parts, &envelope) {
+                Some(with_alias) => size = with_alias,
+                None => return false,
+            }
+        }
+        let out = self.connection.outbox.buffer(self.pool);
+        encode_before_payload(out, parts, &envelope, size);
+        match message {
+            Some(message) if parts.payload.len() >= SHARED_PAYLOAD_BYTES => {
+                self.connection.outbox.splice_payload(message.clone());
+            }
+            _ => out.extend_from_slice(parts.payload),
+        }
+        self.count(parts);
+        true
+    }
+
+    #[inline]
+    fn count(&mut self, parts: Parts<'_>) {
+        self.counters.messages_sent.add(1);
+        self.counters.publish_sent.add(1);
+        self.counters
+            .publish_bytes_sent
+            .add(parts.payload.len() as u64);
+        if let Some(rates) = self
+            .connection
+            .rare
+            .as_mut()
+            .and_then(|rare| rare.limits.as_mut())
+        {
+            rates
+                .messages_out
+                .iter_mut()
+                .for_each(|bucket| bucket.spend(1));
+            rates
+                .bytes_out
+                .iter_mut()
+                .for_each(|bucket| bucket.spend(parts.payload.len() as u64));
+        }
+    }
+}
+
+/// Where the packet identifier stands in a PUBLISH: behind header and topic.
+fn identifier_offset(packet: &[u8], parts: Parts<'_>) -> usize {
+    let header = packet[1..]
+        .iter()
+        .take_while(|&&byte| byte & 0x80 != 0)
+        .count()
+        + 2;
+    header + 2 + parts.topic.len()
+}

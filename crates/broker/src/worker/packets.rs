@@ -1,0 +1,280 @@
+//! From bytes to packets: framing, and which packet goes where.
+
+use noctule_packets::{
+    Acknowledgement, Auth, Disconnect, Error, FixedHeader, PacketType, Subscribe, Unsubscribe,
+    Version,
+};
+
+use super::Worker;
+use super::disconnect::Cause;
+use crate::connection::Stage;
+use crate::key::ConnectionId;
+use crate::time::Time;
+
+const CONNECT_FLAGS: u8 = 0x10;
+
+impl Worker {
+    /// Takes bytes as they came: completes a packet begun earlier, carries out the
+    /// whole packets in place, keeps the rest.
+    pub(super) fn take_bytes(&mut self, id: ConnectionId, mut bytes: &[u8], now: Time) {
+        self.counters().bytes_received.add(bytes.len() as u64);
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        if connection.stage == Stage::Closing {
+            return;
+        }
+        connection.last_received = now;
+        if connection.paused != 0 {
+            connection.partial.extend_from_slice(bytes);
+            return;
+        }
+        if !connection.partial.is_empty() {
+            match self.complete_partial(id, bytes, now) {
+                Some(rest) => bytes = rest,
+                None => return,
+            }
+        }
+        self.take_packets(id, bytes, now);
+    }
+
+    /// A publisher that was paused goes on with what it had sent before.
+    pub(super) fn go_on(&mut self, id: ConnectionId, now: Time) {
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        if connection.paused != 0 || connection.stage == Stage::Closing {
+            return;
+        }
+        let bytes = std::mem::take(&mut connection.partial);
+        self.take_packets(id, &bytes, now);
+    }
+
+    /// Carries out whole packets and keeps what is left over.
+    fn take_packets(&mut self, id: ConnectionId, bytes: &[u8], now: Time) {
+        let used = self.run_packets(id, bytes, now);
+        if used == bytes.len() {
+            return;
+        }
+        if let Some(connection) = self.connection(id)
+            && connection.stage != Stage::Closing
+        {
+            connection.partial = bytes[used..].to_vec();
+        }
+    }
+
+    /// Adds to the packet begun earlier what it lacks; returns the bytes behind it
+    /// once it has been carried out. Never takes more memory than has arrived.
+    fn complete_partial<'a>(
+        &mut self,
+        id: ConnectionId,
+        mut bytes: &'a [u8],
+        now: Time,
+    ) -> Option<&'a [u8]> {
+        let connection = self.connection(id)?;
+        let mut partial = std::mem::take(&mut connection.partial);
+        let total = loop {
+            match FixedHeader::decode(&partial) {
+                Ok(Some(header)) => break header.total(),
+                Ok(None) => {
+                    let Some((&next, rest)) = bytes.split_first() else {
+                        connection.partial = partial;
+                        return None;
+                    };
+                    partial.push(next);
+                    bytes = rest;
+                }
+                Err(_) => break partial.len(),
+            }
+        };
+        let lacking = total.saturating_sub(partial.len());
+        let (begins, rest) = bytes.split_at(lacking.min(bytes.len()));
+        partial.extend_from_slice(begins);
+        let used = self.run_packets(id, &partial, now);
+        let connection = self.connection(id)?;
+        if connection.stage == Stage::Closing {
+            return None;
+        }
+        if used == partial.len() {
+            return Some(rest);
+        }
+        // Still incomplete, or paused before it could be carried out.
+        partial.drain(..used);
+        partial.extend_from_slice(rest);
+        connection.partial = partial;
+        None
+    }
+
+    /// Carries out the whole packets at the front of `bytes`; returns how many
+    /// bytes they were.
+    fn run_packets(&mut self, id: ConnectionId, bytes: &[u8], now: Time) -> usize {
+        let mut at = 0;
+        let mut packets = 0;
+        while at < bytes.len() {
+            let Some(connection) = self.connection(id) else {
+                break;
+            };
+            if connection.paused != 0 || connection.stage == Stage::Closing {
+                break;
+            }
+            let rest = &bytes[at..];
+            if connection.stage == Stage::New && rest[0] != CONNECT_FLAGS {
+                self.end_connection(id, Cause::NOT_CONNECT, now);
+                break;
+            }
+            let header = match FixedHeader::decode(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(error) => {
+                    self.refuse(id, error, now);
+                    break;
+                }
+            };
+            if header.total() > self.largest_packet(id) {
+                self.end_connection(id, Cause::TOO_LARGE, now);
+                break;
+            }
+            let Some(body) = rest.get(header.header_len..header.total()) else {
+                break;
+            };
+            at += header.total();
+            packets += 1;
+            if let Err(error) = self.handle_packet(id, header, body, now) {
+                self.refuse(id, error, now);
+            }
+        }
+        self.counters().messages_received.add(packets);
+        at
+    }
+
+    fn largest_packet(&mut self, id: ConnectionId) -> usize {
+        let new = self
+            .connection(id)
+            .is_some_and(|connection| connection.stage == Stage::New);
+        let limits = &self.shared.options.limits;
+        if new {
+            limits.max_connect_packet_bytes as usize
+        } else {
+            limits.max_packet_bytes as usize
+        }
+    }
+
+    #[inline]
+    fn handle_packet(
+        &mut self,
+        id: ConnectionId,
+        header: FixedHeader,
+        body: &[u8],
+        now: Time,
+    ) -> Result<(), Error> {
+        let Some(connection) = self.connection(id) else {
+            return Ok(());
+        };
+        let (stage, version) = (connection.stage, connection.version);
+        let flags = header.flags();
+        const PUBLISH: u8 = PacketType::Publish as u8;
+        if header.packet_type() == PUBLISH && stage == Stage::Open {
+            return self.handle_publish(id, version, flags, body, now);
+        }
+        let Some(kind) = PacketType::from_u8(header.packet_type()) else {
+            return Err(Error::malformed("packet type 0 is reserved"));
+        };
+        match (stage, kind) {
+            (Stage::New, PacketType::Connect) => self.handle_connect(id, flags, body, now),
+            (Stage::New, _) => self.end_connection(id, Cause::NOT_CONNECT, now),
+            (Stage::Authenticating, PacketType::Auth | PacketType::Disconnect)
+            | (Stage::Open, _) => self.handle_open(id, version, kind, header, body, now)?,
+            (Stage::Authenticating, _) => {
+                return Err(Error::protocol_error(
+                    "only AUTH or DISCONNECT may come before CONNACK",
+                ));
+            }
+            (Stage::Closing, _) => {}
+        }
+        Ok(())
+    }
+
+    fn handle_open(
+        &mut self,
+        id: ConnectionId,
+        version: Version,
+        kind: PacketType,
+        header: FixedHeader,
+        body: &[u8],
+        now: Time,
+    ) -> Result<(), Error> {
+        let flags = header.flags();
+        match kind {
+            PacketType::Puback | PacketType::Pubrec | PacketType::Pubrel | PacketType::Pubcomp => {
+                let ack = Acknowledgement::decode(kind, version, flags, body)?;
+                self.handle_acknowledgement(id, kind, ack, now);
+            }
+            PacketType::Subscribe => {
+                self.handle_subscribe(id, Subscribe::decode(version, flags, body)?, now)?;
+            }
+            PacketType::Unsubscribe => {
+                self.handle_unsubscribe(id, Unsubscribe::decode(version, flags, body)?);
+            }
+            PacketType::Pingreq => {
+                noctule_packets::Packet::decode(version, header, body)?;
+                self.handle_pingreq(id);
+            }
+            PacketType::Disconnect => {
+                self.handle_disconnect(id, Disconnect::decode(version, flags, body)?, now)?;
+            }
+            PacketType::Auth if version == Version::V5 => {
+                self.handle_auth(id, Auth::decode(flags, body)?)?;
+            }
+            PacketType::Connect => return Err(Error::protocol_error("a second CONNECT")),
+            _ => {
+                return Err(Error::protocol_error(
+                    "this packet is not a client's to send",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a connection for what its client sent.
+    pub(super) fn refuse(&mut self, id: ConnectionId, error: Error, now: Time) {
+        self.end_connection(id, Cause::by_server(error.reason, error.what), now);
+    }
+
+    fn handle_pingreq(&mut self, id: ConnectionId) {
+        self.write_packet(id, &noctule_packets::Packet::Pingresp);
+    }
+
+    /// Writes a packet other than PUBLISH. One that is larger than the client
+    /// takes is not written [MQTT-3.1.2-24]; false then.
+    pub(super) fn write_packet(
+        &mut self,
+        id: ConnectionId,
+        packet: &noctule_packets::Packet<'_>,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
+            return false;
+        };
+        let out = connection.outbox.buffer(&mut self.pool);
+        let before = out.len();
+        packet.encode(connection.version, out);
+        if out.len() - before > connection.maximum_packet_bytes as usize {
+            out.truncate(before);
+            return false;
+        }
+        self.shared.counters[self.index].messages_sent.add(1);
+        self.mark_dirty(id);
+        self.bound_answers(id);
+        true
+    }
+
+    /// Stops reading from a client that asks for answers and does not read them.
+    fn bound_answers(&mut self, id: ConnectionId) {
+        let limit = self.shared.options.limits.write_buffer_bytes as usize;
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        if connection.outbox.len() > limit {
+            self.pause(id, crate::connection::pause::OUTBOX);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! PUBLISH from a client: everything that is checked before a message goes anywhere.
+
+use noctule_packets::{
+    Error, Properties, PropertyBuffer, PropertyId, QoS, RawPublish, ReasonCode, Version,
+};
+
+use super::Worker;
+use super::deliver::Publication;
+use crate::connection::pause;
+use crate::key::ConnectionId;
+use crate::message::{Head, Message, Parts, travelling_properties};
+use crate::time::Time;
+use crate::worker::timers::Timer;
+
+/// How often a publisher paused for want of memory is looked at.
+pub(super) const OVERLOAD_MILLISECONDS: u64 = 100;
+
+/// What a PUBLISH's property section says, apart from what travels with the message.
+#[derive(Default)]
+struct Said {
+    alias: Option<u16>,
+    expiry: Option<u32>,
+    /// The properties as they came are those that travel.
+    plain: bool,
+    buffer: PropertyBuffer,
+}
+
+impl Worker {
+    #[inline]
+    pub(super) fn handle_publish(
+        &mut self,
+        id: ConnectionId,
+        version: Version,
+        flags: u8,
+        body: &[u8],
+        now: Time,
+    ) -> Result<(), Error> {
+        let raw = RawPublish::decode(version, flags, body)?;
+        self.counters().publish_received.add(1);
+        self.counters()
+            .publish_bytes_received
+            .add(raw.payload.len() as u64);
+        if raw.properties.is_empty() && !raw.topic.is_empty() {
+            // For speed: most messages have no properties (benches/session.rs).
+            let parts = Parts {
+                topic: raw.topic,
+                properties: &[],
+                payload: raw.payload,
+            };
+            return self.take_publish(id, &raw, parts, Some(body), None, now);
+        }
+        self.take_publish_with_properties(id, &raw, body, now)
+    }
+
+    #[cold]
+    fn take_publish_with_properties(
+        &mut self,
+        id: ConnectionId,
+        raw: &RawPublish<'_>,
+        body: &[u8],
+        now: Time,
+    ) -> Result<(), Error> {
+        let properties = raw.validate_properties()?;
+        let said = self.read_properties(properties)?;
+        let validate = self.shared.options.protocol.validate_payload_format;
+        if validate
+            && properties.byte(PropertyId::PayloadFormatIndicator) == Some(1)
+            && std::str::from_utf8(raw.payload).is_err()
+        {
+            return self.answer_publish(id, raw, ReasonCode::PAYLOAD_FORMAT_INVALID);
+        }
+        let known = self.resolve_alias(id, said.alias, raw)?;
+        let topic = known.as_deref().unwrap_or(raw.topic);
+        if topic.is_empty() {
+            return Err(Error::protocol_error(
+                "PUBLISH with neither a topic name nor a topic alias",
+            ));
+        }
+        let travelling = if said.plain {
+            raw.properties
+        } else {
+            said.buffer.as_properties().as_bytes()
+        };
+        let parts = Parts {
+            topic,
+            properties: travelling,
+            payload: raw.payload,
+        };
+        let body = (said.plain && known.is_none()).then_some(body);
+        self.take_publish(id, raw, parts, body, said.expiry, now)
+    }
+
+    fn read_properties(&self, properties: Properties<'_>) -> Result<Said, Error> {
+        let most = self.shared.options.limits.max_properties_per_packet as usize;
+        let mut said = Said {
+            plain: true,
+            ..Said::default()
+        };
+        for (count, property) in properties.iter().enumerate() {
+            if count >= most {
+                return Err(Error {
+                    reason: ReasonCode::QUOTA_EXCEEDED,
+                    what: "too many properties",
+                });
+            }
+            match property.id {
+                PropertyId::TopicAlias | PropertyId::MessageExpiryInterval => said.plain = false,
+                PropertyId::SubscriptionIdentifier => {
+                    return Err(Error::protocol_error(
+                        "a client's PUBLISH has no subscription identifier",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        if !said.plain {
+            said.alias = properties.two_byte(PropertyId::TopicAlias);
+            said.expiry = travelling_properties(properties, &mut said.buffer);
+        }
+        Ok(said)
+    }
+
+    /// Sets or looks up a topic alias; the topic it stands for if there was none.
+    fn resolve_alias(
+        &mut self,
+        id: ConnectionId,
+        alias: Option<u16>,
+        raw: &RawPublish<'_>,
+    ) -> Result<Option<Box<[u8]>>, Error> {
+        let Some(alias) = alias else { return Ok(None) };
+        let invalid = |what| Error {
+            reason: ReasonCode::TOPIC_ALIAS_INVALID,
+            what,
+        };
+        if alias == 0 || alias > self.shared.options.limits.topic_alias_maximum {
+            return Err(invalid(
+                "a topic alias outside of 1 to the topic alias maximum",
+            ));
+        }
+        if !raw.topic.is_empty() {
+            raw.validate_topic()?;
+        }
+        let Some(connection) = self.connection(id) else {
+            return Ok(None);
+        };
+        let aliases = connection.incoming_aliases.get_or_insert_default();
+        if raw.topic.is_empty() {
+            let unknown = || Error::protocol_error("a topic alias that was never set");
+            return aliases
+                .topic(alias)
+                .map(|topic| Some(topic.into()))
+                .ok_or_else(unknown);
+        }
+        aliases.set(alias, raw.topic);
+        Ok(None)
+    }
+
+    /// A PUBLISH whose topic and properties are known.
+    #[inline]
+    fn take_publish(
+        &mut self,
+        id: ConnectionId,
+        raw: &RawPublish<'_>,
+        parts: Parts<'_>,
+        body: Option<&[u8]>,
+        expiry: Option<u32>,
+        now: Time,
+    ) -> Result<(), Error> {
+        if !self.routes.knows(parts.topic) {
+            self.check_topic(parts.topic)?;
+        }
+        let protocol = &self.shared.options.protocol;
+        if raw.qos as u8 > protocol.maximum_qos {
+            return Err(Error {
+                reason: ReasonCode::QOS_NOT_SUPPORTED,
+                what: "QoS above the maximum",
+            });
+        }
+        if raw.retain && !protocol.retain_available {
+            return Err(Error {
+                reason: ReasonCode::RETAIN_NOT_SUPPORTED,
+                what: "RETAIN is not available",
+            });
+        }
+        self.charge_rate(id, raw.payload.len(), now);
+        let Some((connection, session)) = self.open(id) else {
+            return Ok(());
+        };
+        let publisher = connection.session;
+        if raw.qos == QoS::ExactlyOnce {
+            if session.received.contains(raw.packet_identifier) {
+                // Taken before: answered again, never passed on again [MQTT-4.3.3-10].
+                return self.answer_publish(id, raw, ReasonCode::SUCCESS);
+            }
+            let version = connection.version;
+            let open = session.received.len();
+            if version == Version::V5
+                && open >= usize::from(self.shared.options.limits.receive_maximum)
+            {
+                let reason = ReasonCode::RECEIVE_MAXIMUM_EXCEEDED;
+                return Err(Error {
+                    reason,
+                    what: "more QoS 2 messages than the receive maximum",
+                });
+            }
+        }
+        if parts.topic[0] == b'$' {
+            // $-topics are the broker's own [MQTT-4.7.2-1].
+            return self.answer_publish(id, raw, ReasonCode::NOT_AUTHORIZED);
+        }
+        let deadline = expiry.map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds)));
+        let head = Head {
+            publisher,
+            arrived: now,
+            deadline,
+            qos: raw.qos,
+            retain: raw.retain,
+        };
+        let mut publication = Publication {
+            head,
+            parts,
+            body,
+            message: None,
+        };
+        let reason = self.publish(&mut publication, now);
+        self.answer_publish(id, raw, reason)
+    }
+
+    #[cold]
+    fn check_topic(&self, topic: &[u8]) -> Result<(), Error> {
+        let limits = &self.shared.options.limits;
+        let invalid = |what| Error {
+            reason: ReasonCode::TOPIC_NAME_INVALID,
+            what,
+        };
+        let Ok(name) = std::str::from_utf8(topic) else {
+            return Err(Error::malformed("a topic name that is not UTF-8"));
+        };
+        if name.contains('\0') {
+            return Err(Error::malformed("U+0000 in a topic name"));
+        }
+        noctule_topics::validate_name(name).map_err(|error| invalid(error.0))?;
+        if name.len() > limits.max_topic_bytes as usize {
+            return Err(invalid("a topic name longer than max_topic_bytes"));
+        }
+        if noctule_topics::levels(name) > limits.max_topic_levels as usize {
+            return Err(invalid("a topic name of more levels than max_topic_levels"));
+        }
+        Ok(())
+    }
+
+    /// Stores and routes a message; returns what its publisher is to be told.
+    #[inline]
+    pub(super) fn publish(&mut self, publication: &mut Publication<'_>, now: Time) -> ReasonCode {
+        if publication.head.deadline <= now {
+            return ReasonCode::SUCCESS;
+        }
+        if publication.head.retain {
+            let reason = self.retain(publication);
+            if reason.is_error() && publication.head.qos != QoS::AtMostOnce {
+                return reason;
+            }
+        }
+        self.route(publication, now)
+    }
+
+    /// Publishes on the broker's own account, or on that of a client that is gone.
+    pub(super) fn publish_message(&mut self, message: Message, now: Time) {
+        let head = *message.head();
+        let known = message.clone();
+        let parts = known.parts();
+        let mut publication = Publication {
+            head,
+            parts,
+            body: None,
+            message: Some(message),
+        };
+        self.publish(&mut publication, now);
+    }
+
+    /// PUBACK or PUBREC with `reason`. At QoS 0, an error a 5.0 client must know of
+    /// ends the connection.
+    #[inline]
+    fn answer_publish(
+        &mut self,
+        id: ConnectionId,
+        raw: &RawPublish<'_>,
+        reason: ReasonCode,
+    ) -> Result<(), Error> {
+        match raw.qos {
+            QoS::AtMostOnce if reason == ReasonCode::PAYLOAD_FORMAT_INVALID => {
+                return Err(Error {
+                    reason,
+                    what: "the payload is not the UTF-8 it is said to be",
+                });
+            }
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.send_puback(id, raw.packet_identifier, reason),
+            QoS::ExactlyOnce => self.send_pubrec(id, raw.packet_identifier, reason),
+        }
+        Ok(())
+    }
+
+    /// Pauses a client that publishes faster than it may, or than memory allows.
+    #[inline]
+    fn charge_rate(&mut self, id: ConnectionId, bytes: usize, now: Time) {
+        if self.shared.overloaded() {
+            self.pause(id, pause::MEMORY);
+            self.wheel.insert(
+                now.after_milliseconds(OVERLOAD_MILLISECONDS),
+                Timer::Rate(id),
+            );
+        }
+        let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
+            return;
+        };
+        let Some(rates) = connection
+            .rare
+            .as_mut()
+            .and_then(|rare| rare.limits.as_mut())
+        else {
+            return;
+        };
+        rates
+            .messages_in
+            .iter_mut()
+            .for_each(|bucket| bucket.spend(1));
+        rates
+            .bytes_in
+            .iter_mut()
+            .for_each(|bucket| bucket.spend(bytes as u64));
+        if let Some(until) = rates.next_receive(now) {
+            self.pause(id, pause::RATE);
+            self.wheel.insert(until, Timer::Rate(id));
+        }
+    }
+}

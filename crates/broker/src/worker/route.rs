@@ -1,0 +1,136 @@
+//! Who gets a message: sessions here, sessions of other workers, group members.
+
+use noctule_packets::{QoS, ReasonCode};
+use smallvec::SmallVec;
+
+use super::Worker;
+use super::deliver::{Publication, Terms};
+use crate::batch::Item;
+use crate::group::{Draw, Member};
+use crate::key::SessionKey;
+use crate::options::QueueFull;
+use crate::outgoing::Outbound;
+use crate::routes::{GroupRoute, Route};
+use crate::time::Time;
+
+impl Worker {
+    /// Routes a message to everyone who subscribed; says what its publisher is told.
+    #[inline]
+    pub(super) fn route(&mut self, publication: &mut Publication<'_>, now: Time) -> ReasonCode {
+        let (route, hit) = self
+            .routes
+            .find(&self.shared.subscriptions, publication.parts.topic);
+        let counters = self.counters();
+        if hit {
+            counters.route_hits.add(1)
+        } else {
+            counters.route_misses.add(1)
+        }
+        if route.is_empty() {
+            return ReasonCode::NO_MATCHING_SUBSCRIBERS;
+        }
+        if self.shared.options.limits.queue_full == QueueFull::Reject
+            && publication.head.qos != QoS::AtMostOnce
+            && self.shared.any_full(&route)
+        {
+            return ReasonCode::QUOTA_EXCEEDED;
+        }
+        self.deliver_local(publication, &route, now);
+        for worker in route.workers() {
+            if worker != self.index {
+                let message = publication.message().clone();
+                self.send_to_worker(
+                    worker,
+                    Item::Routed {
+                        message,
+                        route: route.clone(),
+                    },
+                );
+            }
+        }
+        for group in &route.groups {
+            self.deliver_to_group(publication, group, now);
+        }
+        ReasonCode::SUCCESS
+    }
+
+    /// To one member of a shared group.
+    pub(super) fn deliver_to_group(
+        &mut self,
+        publication: &mut Publication<'_>,
+        route: &GroupRoute,
+        now: Time,
+    ) {
+        let Some(member) = self.choose_member(publication, route) else {
+            if publication.head.qos != QoS::AtMostOnce {
+                self.counters().publish_dropped.add(1);
+            }
+            return;
+        };
+        let (key, grant) = (member.key, member.grant);
+        let retain = grant.retain_as_published && publication.head.retain;
+        let identifiers: SmallVec<[u32; 2]> = match grant.subscription_identifier {
+            0 => SmallVec::new(),
+            identifier => SmallVec::from_slice(&[identifier]),
+        };
+        if key.worker() == self.index {
+            let terms = Terms {
+                key,
+                granted: grant.qos,
+                retain,
+                subscription_identifiers: &identifiers,
+                group: Some(&route.group),
+            };
+            self.deliver(publication, terms, false, now);
+            return;
+        }
+        let outbound = Box::new(Outbound {
+            message: publication.message().clone(),
+            qos: publication.head.qos.min(grant.qos),
+            retain,
+            subscription_identifiers: identifiers,
+            group: Some(route.group.clone()),
+        });
+        let item = Item::Chosen {
+            outbound,
+            granted: grant.qos,
+            key,
+            group: route.clone(),
+        };
+        self.send_to_worker(key.worker(), item);
+    }
+
+    fn choose_member(
+        &mut self,
+        publication: &Publication<'_>,
+        route: &GroupRoute,
+    ) -> Option<Member> {
+        let draw = Draw {
+            client_hash: self.hash_of(publication.head.publisher),
+            topic_hash: self.shared.hash(publication.parts.topic),
+            random: self.next_random(),
+        };
+        let strategy = self.shared.options.protocol.shared_subscription_strategy;
+        let may_wait = publication.head.qos != QoS::AtMostOnce;
+        route
+            .group
+            .choose(&route.members, strategy, draw, may_wait)
+            .cloned()
+    }
+
+    /// A number that stays the same for one publisher.
+    fn hash_of(&mut self, publisher: SessionKey) -> u64 {
+        let client = self
+            .session(publisher)
+            .map(|session| session.client.clone());
+        client.map_or(0, |client| self.shared.hash(client.as_bytes()))
+    }
+}
+
+impl crate::shared::Shared {
+    /// Whether a session of this route has no room left in its queue.
+    fn any_full(&self, route: &Route) -> bool {
+        let full = self.full.read();
+        !full.is_empty() && route.keys().any(|key| full.contains(&key))
+    }
+}
