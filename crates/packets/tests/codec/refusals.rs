@@ -11,6 +11,14 @@ use Version::{V3, V4, V5};
 const MALFORMED: ReasonCode = ReasonCode::MALFORMED_PACKET;
 const PROTOCOL: ReasonCode = ReasonCode::PROTOCOL_ERROR;
 
+/// Long enough for the vectorised searches.
+const LONG_WITH_NUL: &[u8] =
+    b"\x30\x49\x00\x47aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x00";
+const LONG_WITH_WILDCARD: &[u8] =
+    b"\x30\x49\x00\x47aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa#";
+const LONG_NOT_UTF8: &[u8] =
+    b"\x30\x49\x00\x47aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xff";
+
 fn refusal(version: Version, bytes: &[u8]) -> Error {
     match vector::decode(version, bytes) {
         Ok((packet, _)) => panic!("taken: {packet:?}"),
@@ -20,7 +28,7 @@ fn refusal(version: Version, bytes: &[u8]) -> Error {
 
 #[test]
 fn decoder_refuses_what_the_specification_forbids() {
-    let cases: [(&str, Version, &[u8], ReasonCode); 17] = [
+    let cases: [(&str, Version, &[u8], ReasonCode); 18] = [
         (
             "a topic name with U+0000 [MQTT-1.5.4-2]",
             V4,
@@ -30,14 +38,20 @@ fn decoder_refuses_what_the_specification_forbids() {
         (
             "a long topic name with U+0000",
             V4,
-            b"\x30\x24\x00\x22aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x00",
+            LONG_WITH_NUL,
             MALFORMED,
         ),
         (
             "a long topic name with a wildcard",
             V4,
-            b"\x30\x24\x00\x22aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa#",
+            LONG_WITH_WILDCARD,
             ReasonCode::TOPIC_NAME_INVALID,
+        ),
+        (
+            "a long topic name that is not UTF-8",
+            V4,
+            LONG_NOT_UTF8,
+            MALFORMED,
         ),
         (
             "an empty topic name in 3.1.1",
