@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::Poll;
 use noctule_broker::Shared;
@@ -290,17 +290,11 @@ impl Live {
 
     /// Returns whether all workers ended in time.
     fn wait_for_end(&self, timeout: Duration) -> bool {
-        let until = Instant::now() + timeout;
-        let mut count = lock(&self.count);
-        while *count > 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            let waited = self.ended.wait_timeout(count, left);
-            count = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
+        let waited = self
+            .ended
+            .wait_timeout_while(lock(&self.count), timeout, |count| *count > 0);
+        let (count, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *count == 0
     }
 }
 

@@ -34,4 +34,5 @@ pub use engine::Engine;
 pub use error::{Failure, OptionsError, StartError};
 pub use events::Record;
 pub use listener::Address;
+pub use noctule_broker::FieldValue;
 pub use options::{Durability, ListenerOptions, Scheme, ServerOptions};

@@ -1,0 +1,17 @@
+//! `noctule._engine`: options in, batches of events out, nothing per message.
+//!
+//! The only crate that knows Python. Worker threads never take the GIL; every call that
+//! may wait releases it.
+
+mod decode;
+mod engine;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _engine {
+    #[pymodule_export]
+    use crate::decode::{DecodeError, decode};
+    #[pymodule_export]
+    use crate::engine::Engine;
+}
