@@ -40,9 +40,13 @@ pub(crate) fn topic_name(bytes: &[u8]) -> Result<&str, Error> {
 }
 
 #[inline]
+#[allow(
+    clippy::manual_contains,
+    reason = "contains() calls a search made for long slices"
+)]
 fn has_nul(bytes: &[u8]) -> bool {
     if bytes.len() < SHORT_BYTES {
-        return bytes.contains(&0);
+        return bytes.iter().any(|byte| *byte == 0);
     }
     memchr(0, bytes).is_some()
 }
