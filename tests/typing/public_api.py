@@ -1,0 +1,26 @@
+"""What a type checker makes of the public API; checked by mypy, never run."""
+
+from typing import assert_type
+
+import noctule
+from noctule import Broker, BrokerOptions
+from noctule.broker import Limits, Listener
+
+
+async def embed() -> None:
+    async with Broker(listeners="mqtt://127.0.0.1:0", limits={"receive_maximum": 10}) as broker:
+        assert_type(broker, Broker)
+        assert_type(broker.port, int)
+        assert_type(broker.ports, list[int])
+        assert_type(broker.addresses, list[str])
+        assert_type(broker.statistics(), dict[str, int | float])
+        async for batch in broker.events():
+            assert_type(batch, list[dict[str, object]])
+        await broker.serve_forever()
+
+
+def options() -> BrokerOptions:
+    Broker(workers="2")  # type: ignore[arg-type]
+    Broker(wrokers=2)  # type: ignore[call-arg]
+    assert_type(noctule.__version__, str)
+    return BrokerOptions(listeners=(Listener(port=0),), limits=Limits(queue_full="reject"))
