@@ -73,6 +73,7 @@ class ReasonRow:
 
     @property
     def packets(self) -> tuple[str, ...]:
+        """The packets it may stand in, under any of its names."""
         return tuple(packet for _, packets in self.names for packet in packets)
 
 
