@@ -347,52 +347,47 @@ impl Worker {
         self.write_packet(id, &Packet::Connack(connack))
     }
 
-    /// What we do and do not do, told truthfully (MQTT 5.0 §3.2.2.3).
+    /// What we do and do not do, told truthfully (MQTT 5.0 §3.2.2.3): a property for
+    /// whatever differs from what its absence says.
     fn push_capabilities(&self, connect: &Connect<'_>, properties: &mut PropertyBuffer) {
         let (limits, protocol) = (&self.shared.options.limits, &self.shared.options.protocol);
-        let asked = connect
-            .properties
-            .four_byte(PropertyId::SessionExpiryInterval)
-            .unwrap_or(0);
+        if limits.topic_alias_maximum != 0 {
+            properties.push_two_byte(PropertyId::TopicAliasMaximum, limits.topic_alias_maximum);
+        }
+        let asked = connect.properties.four_byte(PropertyId::SessionExpiryInterval).unwrap_or(0);
         let expiry = self.session_expiry(connect);
         if expiry != asked {
             properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry);
-        }
-        properties.push_two_byte(PropertyId::ReceiveMaximum, limits.receive_maximum);
-        if protocol.maximum_qos < QoS::ExactlyOnce as u8 {
-            properties.push_byte(PropertyId::MaximumQos, protocol.maximum_qos);
-        }
-        properties.push_four_byte(PropertyId::MaximumPacketSize, limits.max_packet_bytes);
-        properties.push_two_byte(PropertyId::TopicAliasMaximum, limits.topic_alias_maximum);
-        let offers = [
-            (PropertyId::RetainAvailable, protocol.retain_available),
-            (
-                PropertyId::WildcardSubscriptionAvailable,
-                protocol.wildcard_subscription_available,
-            ),
-            (
-                PropertyId::SubscriptionIdentifierAvailable,
-                protocol.subscription_identifiers_available,
-            ),
-            (
-                PropertyId::SharedSubscriptionAvailable,
-                protocol.shared_subscriptions_available,
-            ),
-        ];
-        for (property, offered) in offers {
-            properties.push_byte(property, u8::from(offered));
         }
         let keep_alive = self.keep_alive(connect.keep_alive);
         if keep_alive != connect.keep_alive {
             properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive);
         }
-        let asks = connect
-            .properties
-            .byte(PropertyId::RequestResponseInformation)
-            == Some(1);
+        if protocol.maximum_qos < QoS::ExactlyOnce as u8 {
+            properties.push_byte(PropertyId::MaximumQos, protocol.maximum_qos);
+        }
+        if limits.max_packet_bytes < noctule_packets::MAX_VARIABLE {
+            properties.push_four_byte(PropertyId::MaximumPacketSize, limits.max_packet_bytes);
+        }
+        let offers = [
+            (PropertyId::RetainAvailable, protocol.retain_available),
+            (PropertyId::WildcardSubscriptionAvailable, protocol.wildcard_subscription_available),
+            (
+                PropertyId::SubscriptionIdentifierAvailable,
+                protocol.subscription_identifiers_available,
+            ),
+            (PropertyId::SharedSubscriptionAvailable, protocol.shared_subscriptions_available),
+        ];
+        for (property, _) in offers.iter().filter(|(_, offered)| !offered) {
+            properties.push_byte(*property, 0);
+        }
+        let asks = connect.properties.byte(PropertyId::RequestResponseInformation) == Some(1);
         if asks && !protocol.response_information.is_empty() {
             let information = &protocol.response_information;
             properties.push_string(PropertyId::ResponseInformation, information);
+        }
+        if limits.receive_maximum != u16::MAX {
+            properties.push_two_byte(PropertyId::ReceiveMaximum, limits.receive_maximum);
         }
     }
 
