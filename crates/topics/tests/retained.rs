@@ -272,4 +272,10 @@ fn test_a_walk_leaps_over_what_cannot_match() {
     assert_eq!((walk, visits), (Walk::Ended, 200));
     let walk = tree.walk_within("77/9", None, 2, |_, _| true);
     assert_eq!(walk, Walk::Ended);
+
+    let mut dollar = RetainedTree::new();
+    for at in 0..1_000 {
+        dollar.insert(&format!("$SYS/{at}"), 0_u64);
+    }
+    assert_eq!(dollar.walk_within("#", None, 2, |_, _| true), Walk::Ended);
 }
