@@ -12,17 +12,29 @@ from noctule.protocol.decoder import (
     decode_packet,
 )
 from noctule.protocol.encoder import encode_packet
-from noctule.protocol.packets import QoS, Version
+from noctule.protocol.message import Delivery, Message
+from noctule.protocol.options import Granted, SessionOptions
+from noctule.protocol.packets import QoS, SubscriptionRequest, Version
 from noctule.protocol.properties import Properties
+from noctule.protocol.session import ClientSession, Phase
+from noctule.protocol.state import SessionState
 from noctule.protocol.topics import check_topic_filter, check_topic_name, filter_matches
 
 __all__ = [
+    "ClientSession",
+    "Delivery",
+    "Granted",
+    "Message",
     "PacketType",
+    "Phase",
     "Properties",
     "PropertyId",
     "QoS",
     "ReasonCode",
     "ReturnCode",
+    "SessionOptions",
+    "SessionState",
+    "SubscriptionRequest",
     "Version",
     "check_from_client",
     "check_from_server",

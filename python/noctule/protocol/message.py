@@ -39,7 +39,7 @@ class MessageHeader:
         self.properties = properties
         self.connection = connection
         self.subscription_identifiers = properties.subscription_identifiers
-        self.topic_alias = properties.integer(PropertyId.TOPIC_ALIAS, 0)
+        self.topic_alias = properties.integer(PropertyId.TOPIC_ALIAS) or 0
 
 
 class Message(NamedTuple):
