@@ -128,8 +128,7 @@ def test_payloads_of_any_size_go_both_ways(version: Version, qos: int, size: int
     assert isinstance(second, Publish)
     assert first.payload == second.payload == payload
     for _ in range(2):  # The second time the topic is known.
-        [message] = server.deliver(9, qos, payload=payload, topic="some/topic")
-        assert isinstance(message, Message)
+        [message] = only(Message, server.deliver(9, qos, payload=payload, topic="some/topic"))
         assert (message.topic, message.payload, message.qos) == ("some/topic", payload, qos)
         server.session.acknowledge(message)
         if qos == 2:
@@ -414,18 +413,9 @@ def test_aliases_of_the_server_are_resolved() -> None:
 def test_bad_aliases_end_the_connection(topic: str, alias: int | None, code: int) -> None:
     server = Server(topic_alias_maximum=2)
     server.accept()
-    known = encode_packet(
-        5, Publish("", b"x" * 9, properties=Properties([(PropertyId.TOPIC_ALIAS, 1)]))
-    )
-    data = known.replace(
-        b"\x03\x23\x00\x01", b"\0" if alias is None else b"\x03\x23\0" + bytes([alias])
-    )
-    data = (
-        bytes([0x30, len(data) - 2 + len(topic)])
-        + bytes([0, len(topic)])
-        + topic.encode()
-        + data[4:]
-    )
+    section = b"\0" if alias is None else bytes((3, 0x23, 0, alias))
+    body = bytes((0, len(topic))) + topic.encode() + section + b"payload"
+    data = bytes((0x30, len(body))) + body
     [event] = server.send_bytes(data)
     assert isinstance(event, Disconnected)
     assert event.reason_code == code
