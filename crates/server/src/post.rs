@@ -10,9 +10,10 @@ use noctule_broker::{Batch, Peer, Time};
 use crate::admission::Ticket;
 use crate::transport::Transport;
 
-/// Batches waiting for a worker above which the others read no more from their own
-/// connections: a worker that is behind must not be buried.
-const CROWDED_BATCHES: usize = 64;
+/// Messages waiting for a worker above which the others read no more from their own
+/// connections. Each may be a batch of all that one turn has read, and what is under way
+/// comes on top of what the owner has queued before it can tell a publisher to wait.
+const CROWDED: usize = 2;
 
 pub(crate) enum Message {
     Adopt(Box<Handover>),
@@ -44,6 +45,8 @@ pub(crate) struct Post {
     waker: Waker,
     waiting: AtomicUsize,
     asleep: AtomicBool,
+    /// Somebody waits until this box is no longer crowded.
+    awaited: AtomicBool,
 }
 
 /// The same letter box, seen by its owner.
@@ -59,6 +62,7 @@ impl Post {
             waker: Waker::new(registry, token)?,
             waiting: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
         };
         Ok((post, Mailbox(receiver)))
     }
@@ -74,6 +78,11 @@ impl Post {
             self.waiting.fetch_sub(1, SeqCst);
             return;
         }
+        self.wake();
+    }
+
+    /// Ends the owner's sleep, if it sleeps.
+    pub fn wake(&self) {
         if self.asleep.swap(false, SeqCst)
             && let Err(error) = self.waker.wake()
         {
@@ -87,11 +96,11 @@ impl Post {
         if self.waiting.load(SeqCst) == 0 {
             return true;
         }
-        self.wake_up();
+        self.stay_awake();
         false
     }
 
-    pub fn wake_up(&self) {
+    pub fn stay_awake(&self) {
         self.asleep.store(false, SeqCst);
     }
 
@@ -99,9 +108,19 @@ impl Post {
         self.waiting.load(SeqCst) == 0
     }
 
-    /// Whether the owner has more to do than it can.
+    /// Whether the owner has more to do than it can. If so the caller, another worker, is
+    /// woken when that has changed (said before the last look at `waiting`, as above).
     pub fn is_crowded(&self) -> bool {
-        self.waiting.load(SeqCst) > CROWDED_BATCHES
+        if self.waiting.load(SeqCst) <= CROWDED {
+            return false;
+        }
+        self.awaited.store(true, SeqCst);
+        self.waiting.load(SeqCst) > CROWDED
+    }
+
+    /// The owner has taken what was there: whether others waited for that.
+    pub fn relieve(&self) -> bool {
+        self.awaited.load(SeqCst) && self.awaited.swap(false, SeqCst)
     }
 
     /// Takes the messages that are there now, not those that come meanwhile.

@@ -26,14 +26,15 @@ use crate::session::{Connections, Edge};
 /// Bytes read from one connection in one turn, at most.
 const READ_BUFFER_BYTES: usize = 256 << 10;
 
+/// Bytes after which a turn reads no further connection: what they lead to is to be
+/// written, and handed to the other workers, in pieces.
+pub(crate) const READ_TURN_BYTES: usize = 512 << 10;
+
 /// Readiness reports taken by one poll.
 const EVENTS_A_TURN: usize = 1_024;
 
 /// How often the process's memory is measured, by the first worker.
 const MEMORY_SECONDS: u64 = 1;
-
-/// How soon to look again whether a crowded worker has caught up.
-const CROWDED_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long peers have to close after the last byte when the engine stops.
 const STOP_FAREWELL: Duration = Duration::from_millis(200);
@@ -179,7 +180,7 @@ impl Reactor {
             _ => Some(Duration::ZERO),
         };
         let polled = self.poll.poll(&mut self.events, timeout);
-        post.wake_up();
+        post.stay_awake();
         match polled {
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 self.events.clear();
@@ -191,9 +192,8 @@ impl Reactor {
 
     /// How long there is nothing to do; `None`: until something arrives.
     fn timeout(&self) -> Option<Duration> {
-        let held = self.connections.has_ready() && self.is_held();
         let busy = self.connections.has_dirty()
-            || (self.connections.has_ready() && !held)
+            || (self.connections.has_ready() && !self.is_held())
             || self.acceptor.has_more()
             || !self.posts[self.index].is_empty();
         if busy {
@@ -210,8 +210,7 @@ impl Reactor {
             stop,
         ];
         let next = next.into_iter().flatten().min()?;
-        let left = self.common.clock.now().until(next);
-        Some(if held { left.min(CROWDED_PAUSE) } else { left })
+        Some(self.common.clock.now().until(next))
     }
 
     /// Whether another worker is so far behind that reading on would bury it.
@@ -243,6 +242,9 @@ impl Reactor {
         posts[self.index].take(&self.mailbox, |message| messages.push(message));
         for message in messages {
             self.handle_message(message);
+        }
+        if posts[self.index].relieve() {
+            posts.iter().for_each(Post::wake);
         }
     }
 

@@ -6,7 +6,7 @@ use noctule_broker::{ConnectionId, Time};
 
 use crate::admission::Ticket;
 use crate::deadlines::Deadline;
-use crate::reactor::Reactor;
+use crate::reactor::{READ_TURN_BYTES, Reactor};
 use crate::transport::{Read, Transport, Written};
 
 /// Pieces of output offered to one write.
@@ -107,6 +107,13 @@ impl Connections {
         !self.dirty.is_empty()
     }
 
+    /// Puts what is left of a turn's list in front of those that came on meanwhile.
+    fn requeue(&mut self, mut list: Vec<ConnectionId>, handled: usize) {
+        list.drain(..handled);
+        list.append(&mut self.ready);
+        self.ready = list;
+    }
+
     /// An edge came for the connection at `index`.
     pub fn edge(&mut self, index: usize, edge: Edge) {
         let Some(Some(connection)) = self.slots.get_mut(index) else {
@@ -162,39 +169,42 @@ pub(crate) struct Edge {
 }
 
 impl Reactor {
-    /// Reads once from each connection that has something.
+    /// Reads once from each connection that has something, as far as a turn goes.
     pub(crate) fn read_ready(&mut self) {
-        let mut ready = std::mem::take(&mut self.connections.ready);
-        for &id in &ready {
-            self.read_connection(id);
+        let ready = std::mem::take(&mut self.connections.ready);
+        let mut left = READ_TURN_BYTES;
+        let mut handled = 0;
+        while left > 0 && handled < ready.len() {
+            left = left.saturating_sub(self.read_connection(ready[handled]));
+            handled += 1;
         }
-        ready.clear();
-        ready.append(&mut self.connections.ready);
-        self.connections.ready = ready;
+        self.connections.requeue(ready, handled);
     }
 
-    fn read_connection(&mut self, id: ConnectionId) {
+    /// Returns how many bytes came.
+    fn read_connection(&mut self, id: ConnectionId) -> usize {
         let Some(connection) = self.connections.find(id) else {
-            return;
+            return 0;
         };
         connection.readable = false;
         if connection.paused || connection.closing {
-            return;
+            return 0;
         }
-        let more = match connection.transport.read(&mut self.buffer) {
-            Ok(Read::Bytes { count, drained }) => {
-                let more = !drained || connection.hung_up;
-                self.worker.received(id, &self.buffer[..count], self.now);
-                more
+        let (count, more) = match connection.transport.read(&mut self.buffer) {
+            Ok(Read::Bytes { count, drained }) => (count, !drained || connection.hung_up),
+            Ok(Read::Blocked) => return 0,
+            Ok(Read::Closed) | Err(_) => {
+                self.end(id);
+                return 0;
             }
-            Ok(Read::Blocked) => false,
-            Ok(Read::Closed) | Err(_) => return self.end(id),
         };
+        self.worker.received(id, &self.buffer[..count], self.now);
         if more && let Some(connection) = self.connections.find(id) {
             // Next turn: the others come first.
             connection.readable = true;
             self.connections.ready.push(id);
         }
+        count
     }
 
     /// The connection is gone.

@@ -104,7 +104,7 @@ fn a_stream_larger_than_every_buffer_arrives_whole_and_in_order() {
                 "stream",
                 0,
                 0,
-                &[[number; 16].map(u32::to_be_bytes).concat()].concat(),
+                &number.to_be_bytes().repeat(16),
             ));
         }
         publisher.send(&bytes);

@@ -50,6 +50,8 @@ pub struct Client {
     pub stream: TcpStream,
     version: Version,
     unread: Vec<u8>,
+    /// How much of `unread` has been taken.
+    taken: usize,
 }
 
 impl Client {
@@ -62,6 +64,7 @@ impl Client {
             stream,
             version,
             unread: Vec::new(),
+            taken: 0,
         }
     }
 
@@ -85,12 +88,15 @@ impl Client {
     /// The next whole packet, or `None` at the end of the stream.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         loop {
-            if let Some(header) = FixedHeader::decode(&self.unread).unwrap()
-                && self.unread.len() >= header.total()
+            let unread = &self.unread[self.taken..];
+            if let Some(header) = FixedHeader::decode(unread).unwrap()
+                && unread.len() >= header.total()
             {
-                let rest = self.unread.split_off(header.total());
-                return Some(std::mem::replace(&mut self.unread, rest));
+                self.taken += header.total();
+                return Some(unread[..header.total()].to_vec());
             }
+            self.unread.drain(..self.taken);
+            self.taken = 0;
             let mut bytes = [0; 65_536];
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
