@@ -26,7 +26,7 @@ MOST_AT_ONCE = 6
 MOSQUITTO = os.environ.get("NOCTULE_CONFORMANCE_BROKER") == "mosquitto"
 
 
-class NotOffered(Exception):
+class NotOfferedError(Exception):
     """The server under test has no such option; its tests are skipped."""
 
 
@@ -134,6 +134,12 @@ def start(options: Options) -> Broker:
     return _start_mosquitto(options) if MOSQUITTO else _start_noctule(options)
 
 
+def start_program(command: list[str]) -> Broker:
+    """Start a program that embeds a broker and prints its address."""
+    folder = Path(tempfile.mkdtemp(prefix="noctule-conformance-"))
+    return _with_address(Broker(("127.0.0.1", 0), _spawn(command, folder), folder))
+
+
 def _start_noctule(options: Options) -> Broker:
     folder = Path(tempfile.mkdtemp(prefix="noctule-conformance-"))
     config = folder / "noctule.toml"
@@ -142,8 +148,11 @@ def _start_noctule(options: Options) -> Broker:
     command += ["--listen", "mqtt://127.0.0.1:0", "--durability", "memory"]
     if options.websocket:
         command += ["--listen", "ws://127.0.0.1:0/mqtt"]
-    process = _spawn(command, folder)
-    broker = Broker(("127.0.0.1", 0), process, folder)
+    return _with_address(Broker(("127.0.0.1", 0), _spawn(command, folder), folder))
+
+
+def _with_address(broker: Broker) -> Broker:
+    """Wait for the line that names the listeners, and take the addresses from it."""
     ready = _follow(broker, lambda line: "mqtt://127.0.0.1:" in line)
     port = re.search(r"mqtt://127\.0\.0\.1:(\d+)", ready)
     assert port is not None, ready
@@ -177,7 +186,7 @@ def _start_mosquitto(options: Options) -> Broker:
     head, tail = ["max_queued_messages 10000"], [f"listener {ports[0]} 127.0.0.1"]
     for name, value in (*options.limits, *options.protocol, *options.top):
         if name not in _MOSQUITTO_NAMES:
-            raise NotOffered(f"mosquitto has no {name}")
+            raise NotOfferedError(f"mosquitto has no {name}")
         theirs = _MOSQUITTO_NAMES[name]
         line = f"{theirs} {str(value).lower() if isinstance(value, bool) else value}"
         (head if theirs in _GLOBAL else tail).append(line)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.brokers import Broker, Brokers, NotOffered, Options
+from tests.conformance.brokers import Broker, Brokers, NotOfferedError, Options
 from tests.conformance.wire import Client
 
 VERSION_NAMES = {3: "3.1", 4: "3.1.1", 5: "5.0"}
@@ -53,7 +53,7 @@ def broker(request: pytest.FixtureRequest, brokers: Brokers) -> Broker:
     marker = request.node.get_closest_marker("broker")
     try:
         return brokers.running(Options.of(**DEFAULTS | (marker.kwargs if marker else {})))
-    except NotOffered as reason:
+    except NotOfferedError as reason:
         pytest.skip(str(reason))
 
 
@@ -117,7 +117,7 @@ def connect_to(brokers: Brokers, clients: list[Client]) -> Callable[..., Callabl
     def connect_to(**options: Any) -> Callable[..., Client]:
         try:
             return connecter(brokers.running(Options.of(**DEFAULTS | options)), clients)
-        except NotOffered as reason:
+        except NotOfferedError as reason:
             pytest.skip(str(reason))
 
     return connect_to

@@ -1,6 +1,7 @@
 """QoS 1 and QoS 2 exchanges. MQTT 3.1.1 §3.4-3.7 and §4.3, MQTT 5.0 §3.4-3.7 and §4.3."""
 
 import pytest
+
 from tests.conformance import wire
 
 statement = pytest.mark.statement
@@ -54,7 +55,8 @@ def test_qos_2_message_sent_again_is_delivered_once(connect, version, topic):
         client.send_publish(topic, b"first", 2, packet_id=5, dup=dup)
         answer = client.receive()
         # 5.0 may tell a sender that did not set DUP that its id is in use.
-        assert answer.type == "PUBREC" and answer.packet_id == 5
+        assert answer.type == "PUBREC"
+        assert answer.packet_id == 5
         assert answer.code in (0, 0x10, 0x91)
     client.send_ack("PUBREL", 5)
     client.expect("PUBCOMP", packet_id=5)

@@ -1,6 +1,7 @@
 """CONNACK and what the server says it can do. MQTT 3.1.1 §3.2, MQTT 5.0 §3.2."""
 
 import pytest
+
 from tests.conformance import wire
 from tests.conformance.wire import Will
 

@@ -1,6 +1,7 @@
 """CONNECT. MQTT 3.1.1 §3.1, MQTT 5.0 §3.1."""
 
 import pytest
+
 from tests.conformance import wire
 from tests.conformance.wire import Will
 
@@ -251,7 +252,8 @@ def test_server_refuses_ill_formed_strings_in_connect(dial, version, where, form
     # reported as such (3.1.1: 2, 5.0: 0x85), a topic name too (0x90).
     if packet is not None:
         allowed = (MALFORMED, PROTOCOL_ERROR, 0x85, 0x90) if version == 5 else (2,)
-        assert packet.type == "CONNACK" and packet.code in allowed
+        assert packet.type == "CONNACK"
+        assert packet.code in allowed
         client.expect_close()
 
 
@@ -323,7 +325,8 @@ def test_empty_client_id_is_refused_at_3_1(dial):
 @statement("MQTT5", "MQTT-3.1.3-6", "MQTT-3.2.2-16")
 def test_assigned_client_ids_are_unique(connect):
     names = {connect(5, "").connack.properties["assigned_client_identifier"] for _ in range(50)}
-    assert len(names) == 50 and all(names)
+    assert len(names) == 50
+    assert all(names)
 
 
 @statement("MQTT5", "MQTT-3.1.3-6", "MQTT-3.1.3-7")

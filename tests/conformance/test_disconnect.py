@@ -4,6 +4,7 @@ import contextlib
 import signal
 
 import pytest
+
 from tests.conformance import brokers as servers
 from tests.conformance import wire
 from tests.conformance.wire import Client, Will
@@ -145,7 +146,7 @@ def provoke(client, topic):
     client.send_publish(topic, b"", 2)
     yield client.await_packet("PUBREC")
     client.send(wire.subscribe(5, 1_000, [("bad/#/filter", 0), ("$share//x", 0)]))
-    with contextlib.suppress(wire.Closed):
+    with contextlib.suppress(wire.ClosedError):
         yield client.await_packet("SUBACK")
         client.send(wire.unsubscribe(5, 1_001, ["never/subscribed"]))
         yield client.await_packet("UNSUBACK")

@@ -1,6 +1,7 @@
 """Flow control by receive maximum, in both directions. MQTT 5.0 §3.3.4 and §4.9."""
 
 import pytest
+
 from tests.conformance import wire
 
 statement = pytest.mark.statement
@@ -155,8 +156,7 @@ def test_packet_ids_go_round_without_0_and_without_one_in_use(connect, version, 
     publisher.publish(f"{topic}/held", b"held", 1)
     held = client.expect("PUBLISH").packet_id
     one_by_one = b"".join(
-        wire.publish(version, topic, b"", qos=1, packet_id=packet_id)
-        for packet_id in range(1, 101)
+        wire.publish(version, topic, b"", qos=1, packet_id=packet_id) for packet_id in range(1, 101)
     )
     for _ in range(660):
         publisher.send(one_by_one)

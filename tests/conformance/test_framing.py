@@ -1,6 +1,7 @@
 """Lengths, fragments and packet borders. MQTT 3.1.1 §2, MQTT 5.0 §1.5.5 and §2.1."""
 
 import pytest
+
 from tests.conformance import wire
 
 statement = pytest.mark.statement
@@ -9,7 +10,9 @@ MALFORMED, PROTOCOL_ERROR = 0x81, 0x82
 
 @statement("MQTT5", "MQTT-1.5.5-1", "MQTT-4.13.1-1")
 @pytest.mark.versions(5)
-@pytest.mark.parametrize("length", [b"\x80\x00", b"\x80\x80\x00", b"\x80\x80\x80\x00"], ids=bytes.hex)
+@pytest.mark.parametrize(
+    "length", [b"\x80\x00", b"\x80\x80\x00", b"\x80\x80\x80\x00"], ids=bytes.hex
+)
 def test_remaining_length_not_in_its_shortest_form_is_malformed(connect, version, length):
     client = connect(version)
     client.send(b"\xc0" + length)

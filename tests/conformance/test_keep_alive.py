@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from tests.conformance.wire import Will
 
 statement = pytest.mark.statement

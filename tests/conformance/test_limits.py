@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+
 from tests.conformance import wire
 from tests.conformance.wire import Client, Will
 
@@ -240,6 +241,18 @@ def test_full_queue_refuses_the_publisher(connect, topic, qos):
     again.expect_message(topic, b"room again")
 
 
+@statement("MQTT311", "MQTT-4.8.0-2")
+@limits(max_queued_messages=5, queue_full="reject")
+def test_full_queue_ends_the_connection_of_a_publisher_that_cannot_be_told(connect, topic):
+    """3.1.1 has no code to refuse with: closing leaves the message with its sender."""
+    away(connect, topic, version=4)
+    publisher = connect(4)
+    for at in range(5):
+        publisher.publish(topic, b"%d" % at, 1)
+    publisher.send_publish(topic, b"refused", 1)
+    publisher.expect_close()
+
+
 @limits(max_queued_messages=5, queue_full="disconnect", max_inflight_messages=1)
 def test_full_queue_disconnects_the_slow_subscriber(connect, topic):
     client, publisher = connect(5, persistent=True), connect(5)
@@ -325,7 +338,8 @@ def test_session_expiry_is_capped(connect, version, topic, elapse):
 def test_retained_messages_are_limited(connect, topic):
     publisher = connect(5)
     codes = [publisher.publish(f"{topic}/{at}", b"x", 1, retain=True) for at in range(5)]
-    assert codes[:3] == [0x10] * 3 and all(code in (QUOTA_EXCEEDED, 0x10) for code in codes[3:])
+    assert codes[:3] == [0x10] * 3
+    assert all(code in (QUOTA_EXCEEDED, 0x10) for code in codes[3:])
     assert publisher.publish(f"{topic}/0", b"replaced", 1, retain=True) == 0x10
     client = connect(5)
     client.subscribe(f"{topic}/#")

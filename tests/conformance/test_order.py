@@ -1,6 +1,7 @@
 """Order of messages and of acknowledgements. MQTT 3.1.1 §4.6, MQTT 5.0 §4.6."""
 
 import pytest
+
 from tests.conformance import wire
 
 statement = pytest.mark.statement

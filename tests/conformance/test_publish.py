@@ -1,6 +1,7 @@
 """PUBLISH on its way from a client to subscribers. MQTT 3.1.1 §3.3, MQTT 5.0 §3.3."""
 
 import pytest
+
 from tests.conformance import wire
 
 statement = pytest.mark.statement
@@ -119,7 +120,8 @@ def test_publish_to_broker_topics_is_acknowledged_or_closed_and_never_delivered(
     client.send_publish("$SYS/broker/conformance-forged", b"forged", 1)
     answer = client.receive()
     if version == 5:
-        assert answer is not None and (answer.type, answer.code) in {
+        assert answer is not None
+        assert (answer.type, answer.code) in {
             ("PUBACK", 0x87),
             ("PUBACK", 0x90),
             ("DISCONNECT", 0x87),
@@ -218,7 +220,9 @@ def test_server_closes_at_bad_publish_properties(connect, topic, case, listened)
 
 @statement("MQTT5", "MQTT-4.13.1-1", "MQTT-1.5.5-1")
 @pytest.mark.parametrize(
-    "section", [b"\x80\x00", b"\x85\x00\x01\x00", b"\xff\xff\xff\xff\x01", b"\x05\x01"], ids=bytes.hex
+    "section",
+    [b"\x80\x00", b"\x85\x00\x01\x00", b"\xff\xff\xff\xff\x01", b"\x05\x01"],
+    ids=bytes.hex,
 )
 def test_server_closes_at_bad_property_length(connect, section):
     client = connect(5)
@@ -237,11 +241,13 @@ def test_payload_that_is_not_the_text_it_claims_is_refused(connect, topic, qos):
     watcher.expect_message(topic)
     packet_id = client.send_publish(topic, b"\xff\xfe", qos, payload_format_indicator=1)
     answer = client.receive()
-    assert answer is not None and answer.code == 0x99
+    assert answer is not None
+    assert answer.code == 0x99
     if answer.type == "DISCONNECT":
         client.expect_close()
     else:
-        assert answer.packet_id == packet_id and qos > 0
+        assert answer.packet_id == packet_id
+        assert qos > 0
     watcher.expect_nothing(after=connect(5))
 
 

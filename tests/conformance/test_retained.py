@@ -1,6 +1,7 @@
 """Retained messages. MQTT 3.1.1 §3.3.1.3, MQTT 5.0 §3.3.1.3 and §3.8.3.1."""
 
 import pytest
+
 from tests.conformance import wire
 
 statement = pytest.mark.statement

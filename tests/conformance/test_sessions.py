@@ -1,6 +1,7 @@
 """Sessions: begun, kept, taken up again, expired. MQTT 3.1.1 §3.1.2.4, MQTT 5.0 §3.1.2.11."""
 
 import pytest
+
 from tests.conformance.wire import Will
 
 statement = pytest.mark.statement
@@ -188,9 +189,7 @@ def test_subscriptions_of_a_session_keep_their_options(connect, topic):
 
 
 @pytest.mark.parametrize("queued", [True, False])
-def test_qos_0_for_absent_sessions_is_kept_as_configured(
-    connect_to, version, topic, queued
-):
+def test_qos_0_for_absent_sessions_is_kept_as_configured(connect_to, version, topic, queued):
     broker = connect_to(limits={"queue_qos0": queued})
     client = broker(version, persistent=True)
     client.subscribe(topic, qos=1)

@@ -1,6 +1,7 @@
 """UTF-8 strings wherever a client may send one. MQTT 3.1.1 §1.5.3, MQTT 5.0 §1.5.4."""
 
 import pytest
+
 from tests.conformance import wire
 from tests.conformance.wire import Will
 
@@ -45,7 +46,9 @@ def test_ill_formed_topic_name_ends_the_connection(connect, version, where, form
 def test_ill_formed_string_property_ends_the_connection(connect, prefix, form):
     client = connect(5)
     text = wire.string(ILL_FORMED[form])
-    client.send_publish("a", b"", raw_properties=prefix + text + (wire.string("v") * (prefix == b"\x26")))
+    client.send_publish(
+        "a", b"", raw_properties=prefix + text + (wire.string("v") * (prefix == b"\x26"))
+    )
     client.expect_disconnect(MALFORMED)
 
 
@@ -61,7 +64,16 @@ def test_ill_formed_user_property_of_connect_is_refused(dial, where, section):
     client.expect_refusal(MALFORMED, PROTOCOL_ERROR)
 
 
-WELL_FORMED = ["\ufeff", "\ufeffx", "x\ufeff", "\ud7ff", "\ue000", "\U0010fffd", "e\u0301", "\u00e9"]
+WELL_FORMED = [
+    "\ufeff",
+    "\ufeffx",
+    "x\ufeff",
+    "\ud7ff",
+    "\ue000",
+    "\U0010fffd",
+    "e\u0301",
+    "\u00e9",
+]
 
 
 @statement("MQTT311", "MQTT-1.5.3-3", "MQTT-1.5.3-1", "MQTT-4.7.3-4")

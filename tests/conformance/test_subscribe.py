@@ -1,6 +1,7 @@
 """SUBSCRIBE and UNSUBSCRIBE. MQTT 3.1.1 §3.8-3.11, MQTT 5.0 §3.8-3.11."""
 
 import pytest
+
 from tests.conformance import wire
 
 statement = pytest.mark.statement
@@ -282,7 +283,9 @@ def test_longest_names_are_carried(connect, version):
 
 @statement("MQTT311", "MQTT-1.5.3-3", "MQTT-4.7.3-4")
 @statement("MQTT5", "MQTT-1.5.4-3", "MQTT-4.7.3-4")
-@pytest.mark.parametrize("text", ["\ufeff", "\U0001f980", "\u007f", " ", "\uffff", "\u0001"], ids=ascii)
+@pytest.mark.parametrize(
+    "text", ["\ufeff", "\U0001f980", "\u007f", " ", "\uffff", "\u0001"], ids=ascii
+)
 def test_unusual_characters_are_kept_as_they_are(connect, version, topic, text):
     client = connect(version)
     # U+0001 and U+FFFF are among the characters that a server may refuse.
@@ -354,7 +357,9 @@ def test_delivery_under_way_is_finished_after_unsubscribe(connect, version, topi
 @statement("MQTT5", "MQTT-3.10.3-1", "MQTT-3.8.3-1", "MQTT-1.5.4-1", "MQTT-1.5.4-2")
 @statement("MQTT5", "MQTT-4.7.3-2")
 @pytest.mark.parametrize("kind", ["SUBSCRIBE", "UNSUBSCRIBE"])
-@pytest.mark.parametrize("text", [b"a\xff", b"a\xc0\xaf", b"\xed\xb0\x80", b"a\0b", b"\xf4\x90\x80\x80"])
+@pytest.mark.parametrize(
+    "text", [b"a\xff", b"a\xc0\xaf", b"\xed\xb0\x80", b"a\0b", b"\xf4\x90\x80\x80"]
+)
 def test_server_closes_at_ill_formed_filters(connect, version, kind, text):
     client = connect(version)
     client.send(

@@ -5,6 +5,7 @@ import os
 import socket
 
 import pytest
+
 from tests.conformance import wire
 from tests.conformance.wire import packets
 

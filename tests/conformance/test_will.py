@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from tests.conformance import wire
 from tests.conformance.wire import Will
 
@@ -244,7 +245,13 @@ def test_will_topic_has_no_wildcards_and_is_not_empty(dial, version, bad):
 @statement("MQTT5", "MQTT-4.13.1-1", "MQTT-3.1.4-1")
 @pytest.mark.parametrize(
     "section",
-    [b"\x11\x00\x00\x00\x01", b"\x01\x02", b"\x18\x00\x00\x00\x01" * 2, b"\x0b\x01", b"\x08\x00\x01+"],
+    [
+        b"\x11\x00\x00\x00\x01",
+        b"\x01\x02",
+        b"\x18\x00\x00\x00\x01" * 2,
+        b"\x0b\x01",
+        b"\x08\x00\x01+",
+    ],
     ids=["not-a-wills", "format-2", "twice", "subscription-id", "response-topic-wildcard"],
 )
 def test_will_properties_against_the_protocol_are_refused(dial, section):

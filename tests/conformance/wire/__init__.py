@@ -8,7 +8,7 @@ codec could only show that the codec agrees with itself.
     client    a socket, and what one expects from it
 """
 
-from .client import Client, Closed
+from .client import Client, ClosedError
 from .codec import Properties, WireError, binary, properties_section, string, variable
 from .packets import (
     PINGREQ,
@@ -27,7 +27,7 @@ from .packets import (
 __all__ = [
     "PINGREQ",
     "Client",
-    "Closed",
+    "ClosedError",
     "Packet",
     "Properties",
     "Will",

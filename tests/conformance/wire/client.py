@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 5.0
 RECEIVE_BYTES = 65_536
 
 
-class Closed(AssertionError):
+class ClosedError(AssertionError):
     """The server closed the connection where a packet was expected."""
 
 
@@ -145,9 +145,7 @@ class Client:
         self.send(packets.unsubscribe(self.version, packet_id, filters, properties))
         return self.await_packet("UNSUBACK", packet_id=packet_id).codes
 
-    def publish(
-        self, topic: str | bytes, payload: bytes = b"", qos: int = 0, **fields: Any
-    ) -> int:
+    def publish(self, topic: str | bytes, payload: bytes = b"", qos: int = 0, **fields: Any) -> int:
         """PUBLISH with its whole exchange; returns the reason code of PUBACK or PUBREC."""
         packet_id = self.send_publish(topic, payload, qos, **fields)
         if qos == 0:
@@ -207,13 +205,11 @@ class Client:
         """The next packet, which must be of this type and have these fields."""
         packet = self.receive(timeout)
         if packet is None:
-            raise Closed(f"expected {kind}, but the connection was closed")
+            raise ClosedError(f"expected {kind}, but the connection was closed")
         _check(packet, kind, fields)
         return packet
 
-    def await_packet(
-        self, kind: str, *, timeout: float = TIMEOUT_SECONDS, **fields: Any
-    ) -> Packet:
+    def await_packet(self, kind: str, *, timeout: float = TIMEOUT_SECONDS, **fields: Any) -> Packet:
         """The next packet of this type; others that come before it are put aside."""
         aside = self._backlog
         for index, packet in enumerate(aside):
@@ -225,13 +221,15 @@ class Client:
         while True:
             packet_or_end = self._read(max(0.001, deadline - time.monotonic()))
             if packet_or_end is None:
-                raise Closed(f"waited for {kind}, but the connection was closed; got {aside}")
+                raise ClosedError(f"waited for {kind}, but the connection was closed; got {aside}")
             if packet_or_end.type == kind:
                 _check(packet_or_end, kind, fields)
                 return packet_or_end
             aside.append(packet_or_end)
 
-    def expect_message(self, topic: str | None = None, payload: Any = None, **fields: Any) -> Packet:
+    def expect_message(
+        self, topic: str | None = None, payload: Any = None, **fields: Any
+    ) -> Packet:
         """The next packet, which must be a PUBLISH; it is acknowledged to the end."""
         message = self.expect("PUBLISH", **_given(topic=topic, payload=payload), **fields)
         self.ack(message)
@@ -349,9 +347,7 @@ def _given(**fields: Any) -> Properties:
 def _check(packet: Packet, kind: str, fields: dict[str, Any]) -> None:
     assert packet.type == kind, f"expected {kind} {fields}, got {packet}"
     for name, wanted in fields.items():
-        value = (
-            packet.properties.get(name) if name in codec.PROPERTIES else getattr(packet, name)
-        )
+        value = packet.properties.get(name) if name in codec.PROPERTIES else getattr(packet, name)
         assert value == wanted, f"{name} is {value!r}, not {wanted!r}, in {packet}"
 
 

@@ -1,0 +1,157 @@
+"""Prints which normative statement is tested by which test, and whether it holds.
+
+    python tools/conformance_matrix.py            run the suite and print the matrix
+    python tools/conformance_matrix.py --check    collect only; fail on a statement without test
+
+A statement counts if it binds a server and can be tested from outside. The last line is
+`N of M statements tested, K failing`. Further arguments go to pytest (`-- -n 2`).
+"""
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITE = ROOT / "tests" / "conformance"
+LISTS = {"MQTT311": "mqtt-3.1.1-statements.csv", "MQTT5": "mqtt-5.0-statements.csv"}
+# The protocol level whose run of a test speaks for each list.
+LEVELS = {"MQTT311": 4, "MQTT5": 5}
+BINDING = {"server", "both"}
+TESTABLE = {"yes", "partly"}
+
+Statement = tuple[str, str]
+
+
+@dataclass
+class Evidence:
+    """What is known about one test: the statements it names and how it ended."""
+
+    statements: set[Statement] = field(default_factory=set)
+    outcome: str = "not run"
+
+
+class Recorder:
+    """A pytest plugin that notes the statements and the outcome of every test."""
+
+    def __init__(self) -> None:
+        self.tests: dict[str, Evidence] = defaultdict(Evidence)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            self.tests[item.nodeid].statements = set(_statements_of(item))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        evidence = self.tests[report.nodeid]
+        if report.failed:
+            evidence.outcome = "failed"
+        elif report.skipped and evidence.outcome != "failed":
+            evidence.outcome = "skipped"
+        elif report.when == "call":
+            evidence.outcome = "passed"
+
+
+def _statements_of(item: pytest.Item) -> Iterator[Statement]:
+    """The statements an item speaks for; a run at another protocol level does not count."""
+    callspec = getattr(item, "callspec", None)
+    level = callspec.params.get("version") if callspec is not None else None
+    for marker in item.iter_markers("statement"):
+        document, *identifiers = marker.args
+        if level in (None, LEVELS[document]):
+            yield from ((document, identifier) for identifier in identifiers)
+
+
+def read_statements() -> dict[Statement, dict[str, str]]:
+    """All rows of both lists, by list and identifier."""
+    rows: dict[Statement, dict[str, str]] = {}
+    for document, name in LISTS.items():
+        with (SUITE / "statements" / name).open(newline="") as lines:
+            rows |= {(document, row["id"]): row for row in csv.DictReader(lines)}
+    return rows
+
+
+def binds_a_server(row: dict[str, str]) -> bool:
+    return row["binds"] in BINDING and row["testable"] in TESTABLE
+
+
+def state(outcomes: Iterable[str]) -> str:
+    """One word for all tests of a statement; a failure outweighs, a skip alone is no test."""
+    seen = set(outcomes)
+    for word in ("failed", "passed", "not run", "skipped"):
+        if word in seen:
+            return word
+    return "untested"
+
+
+def collect(arguments: list[str], *, run: bool) -> Recorder:
+    """Run the suite, or only collect it; exits where pytest itself could not work."""
+    recorder = Recorder()
+    options = [str(SUITE), "-q", "--no-header", *arguments]
+    options += ["--tb=short"] if run else ["--collect-only", "-qq"]
+    code = pytest.main(options, plugins=[recorder])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(int(code))
+    return recorder
+
+
+def tests_by_statement(recorder: Recorder) -> dict[Statement, list[str]]:
+    found: dict[Statement, list[str]] = defaultdict(list)
+    for name, evidence in recorder.tests.items():
+        for statement in evidence.statements:
+            found[statement].append(name)
+    return found
+
+
+def print_matrix(rows: dict[Statement, dict[str, str]], recorder: Recorder) -> tuple[int, int]:
+    """Prints a line for each statement; returns how many are untested and how many fail."""
+    by_statement = tests_by_statement(recorder)
+    wanted = [statement for statement, row in rows.items() if binds_a_server(row)]
+    states: dict[Statement, str] = {}
+    for statement in wanted:
+        names = by_statement[statement]
+        states[statement] = state(recorder.tests[name].outcome for name in names)
+        functions = sorted({name.partition("::")[2].partition("[")[0] for name in names})
+        document, identifier = statement
+        cases = f"{len(names)} cases" if len(names) != 1 else "1 case"
+        print(f"{document:8} {identifier:14} {states[statement]:8} {cases:10} ", end="")
+        print(", ".join(functions) or "-")
+    failing = sum(1 for word in states.values() if word == "failed")
+    tested = sum(1 for word in states.values() if word in ("passed", "failed"))
+    print(f"{tested} of {len(wanted)} statements tested, {failing} failing")
+    return len(wanted) - tested, failing
+
+
+def check(rows: dict[Statement, dict[str, str]], recorder: Recorder) -> int:
+    """Names the statements without a test, and marks that name no statement."""
+    by_statement = tests_by_statement(recorder)
+    wanted = [statement for statement, row in rows.items() if binds_a_server(row)]
+    missing = [statement for statement in wanted if not by_statement[statement]]
+    unknown = sorted(set(by_statement) - set(rows))
+    for document, identifier in missing:
+        print(f"no test: {document} {identifier}: {rows[document, identifier]['paraphrase']}")
+    for document, identifier in unknown:
+        print(f"no such statement: {document} {identifier}")
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} statements have a test")
+    return 1 if missing or unknown else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="only check that all have a test")
+    parser.add_argument("pytest_arguments", nargs="*", help="passed on to pytest, behind --")
+    arguments = parser.parse_args()
+    rows = read_statements()
+    recorder = collect(arguments.pytest_arguments, run=not arguments.check)
+    if arguments.check:
+        return check(rows, recorder)
+    untested, failing = print_matrix(rows, recorder)
+    return 1 if untested or failing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
