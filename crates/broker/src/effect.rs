@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use noctule_packets::{ReasonCode, Version};
 
+use crate::access::Rule;
 use crate::key::ConnectionId;
 
 /// What the transport knows of the other side.
@@ -79,6 +80,8 @@ pub enum Decision {
         user: Option<Box<str>>,
         /// Authentication data for the CONNACK or the closing AUTH.
         data: Option<Box<[u8]>>,
+        /// What the client may do; `None`: everything.
+        permissions: Option<Vec<Rule>>,
     },
     /// Go on with an AUTH 0x18.
     Continue { data: Option<Box<[u8]>> },

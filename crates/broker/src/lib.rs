@@ -11,6 +11,7 @@
 //! batch) → `worker::acknowledge` (what the client answers).
 #![forbid(unsafe_code)]
 
+mod access;
 mod aliases;
 mod batch;
 mod bucket;
@@ -33,6 +34,7 @@ mod time;
 mod wheel;
 mod worker;
 
+pub use access::{Action, Permissions, Rule};
 pub use batch::Batch;
 pub use effect::{
     AuthenticationRequest, AuthenticationStage, Decision, Effect, Event, FieldValue, Peer,

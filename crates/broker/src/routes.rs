@@ -292,7 +292,7 @@ impl Subscriptions {
 const PLACES: usize = 8_192;
 
 /// The routes one worker used last, each as old as the subscriptions it was
-/// made from: a look-up is a hash, a comparison and a generation.
+/// made from: a look-up is a hash, a comparison and a number that stands still.
 pub(crate) struct RouteCache {
     places: Box<[Option<Cached>]>,
     state: FixedState,
@@ -300,9 +300,20 @@ pub(crate) struct RouteCache {
 
 struct Cached {
     hash: u64,
-    stamp: u64,
     topic: Box<[u8]>,
-    route: Arc<Route>,
+    /// The count of all changes when `stamp` was last compared.
+    changes: u64,
+    stamp: u64,
+    /// Lent out while a message is delivered.
+    route: Option<Arc<Route>>,
+}
+
+/// What the cache says of a topic before it is known to be valid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    hash: u64,
+    /// This very topic has been routed before, and so is a valid name.
+    pub before: bool,
 }
 
 impl RouteCache {
@@ -315,46 +326,73 @@ impl RouteCache {
     }
 
     #[inline]
-    fn hash(&self, topic: &[u8]) -> u64 {
-        self.state.hash_one(topic)
-    }
-
-    /// Whether this very topic has been routed before, and so is a valid name.
-    #[inline]
-    pub fn knows(&self, topic: &[u8]) -> bool {
-        let hash = self.hash(topic);
-        match &self.places[hash as usize % PLACES] {
+    pub fn look(&self, topic: &[u8]) -> Seen {
+        let hash = self.state.hash_one(topic);
+        let before = match &self.places[hash as usize % PLACES] {
             Some(cached) => cached.hash == hash && *cached.topic == *topic,
             None => false,
-        }
+        };
+        Seen { hash, before }
     }
 
-    /// The route of a valid topic name; whether the cache had it.
+    /// Lends the route of a valid topic name that `look` has just seen; whether
+    /// the cache had it. To be given back.
     #[inline]
-    pub fn find(&mut self, subscriptions: &Subscriptions, topic: &[u8]) -> (Arc<Route>, bool) {
-        let hash = self.hash(topic);
+    pub fn lend(
+        &mut self,
+        subscriptions: &Subscriptions,
+        topic: &[u8],
+        seen: Seen,
+    ) -> (Arc<Route>, bool) {
+        let changes = subscriptions.generations.changes();
+        if seen.before
+            && let Some(cached) = &mut self.places[seen.hash as usize % PLACES]
+            && cached.changes == changes
+            && let Some(route) = cached.route.take()
+        {
+            return (route, true);
+        }
+        self.refresh(subscriptions, topic, seen, changes)
+    }
+
+    fn refresh(
+        &mut self,
+        subscriptions: &Subscriptions,
+        topic: &[u8],
+        seen: Seen,
+        changes: u64,
+    ) -> (Arc<Route>, bool) {
+        // Stamped before the look-up: a change in between makes it old at once.
         let name = std::str::from_utf8(topic).unwrap_or_default();
         let stamp = subscriptions.generations.stamp(name);
-        let place = &mut self.places[hash as usize % PLACES];
-        match place {
-            Some(cached) if cached.hash == hash && *cached.topic == *topic => {
-                if cached.stamp == stamp {
-                    return (cached.route.clone(), true);
-                }
-                cached.route = Arc::new(subscriptions.route(name));
-                cached.stamp = stamp;
-                (cached.route.clone(), false)
-            }
-            _ => {
-                let route = Arc::new(subscriptions.route(name));
-                *place = Some(Cached {
-                    hash,
-                    stamp,
-                    topic: topic.into(),
-                    route: route.clone(),
-                });
-                (route, false)
-            }
+        let place = &mut self.places[seen.hash as usize % PLACES];
+        let Some(cached) = place.as_mut().filter(|_| seen.before) else {
+            let (hash, topic) = (seen.hash, topic.into());
+            *place = Some(Cached {
+                hash,
+                topic,
+                changes,
+                stamp,
+                route: None,
+            });
+            return (Arc::new(subscriptions.route(name)), false);
+        };
+        cached.changes = changes;
+        if cached.stamp == stamp
+            && let Some(route) = cached.route.take()
+        {
+            return (route, true);
+        }
+        cached.stamp = stamp;
+        (Arc::new(subscriptions.route(name)), false)
+    }
+
+    #[inline]
+    pub fn give_back(&mut self, seen: Seen, route: Arc<Route>) {
+        if let Some(cached) = &mut self.places[seen.hash as usize % PLACES]
+            && cached.hash == seen.hash
+        {
+            cached.route = Some(route);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use hashbrown::HashSet;
 use noctule_packets::QoS;
 
+use crate::access::Permissions;
 use crate::group::Status;
 use crate::identifiers::Identifiers;
 use crate::key::ConnectionId;
@@ -22,6 +23,8 @@ pub(crate) struct Session {
     pub client: Arc<str>,
     /// Who made it: nobody else may take it over.
     pub user: Option<Box<str>>,
+    /// What the client may do; `None`: everything.
+    pub permissions: Option<Arc<Permissions>>,
     pub connection: Option<ConnectionId>,
     /// Seconds the session outlives its connection.
     pub expiry_seconds: u32,
@@ -77,6 +80,7 @@ impl Session {
         Session {
             client,
             user,
+            permissions: None,
             connection: None,
             expiry_seconds: 0,
             offline_since: Time::NEVER,

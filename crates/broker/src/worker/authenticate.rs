@@ -142,10 +142,14 @@ impl Worker {
             return;
         };
         match decision {
-            Decision::Accept { user, data } => {
-                let user = user.or_else(|| connect.user_name.map(Into::into));
+            Decision::Accept {
+                user,
+                data,
+                permissions,
+            } => {
                 let admission = Admission {
-                    user,
+                    user: user.or_else(|| connect.user_name.map(Into::into)),
+                    rules: permissions,
                     authentication_data: data.as_deref(),
                 };
                 self.admit(id, &connect, admission, now);

@@ -8,6 +8,7 @@ use noctule_packets::{
 
 use super::Worker;
 use super::disconnect::Cause;
+use crate::access::{Permissions, Rule};
 use crate::aliases::OutgoingAliases;
 use crate::bucket::Bucket;
 use crate::connection::{Rates, Stage};
@@ -34,6 +35,7 @@ impl From<ReasonCode> for Refusal {
 #[derive(Default)]
 pub(super) struct Admission<'a> {
     pub user: Option<Box<str>>,
+    pub rules: Option<Vec<Rule>>,
     pub authentication_data: Option<&'a [u8]>,
 }
 
@@ -71,7 +73,7 @@ impl Worker {
             &connect,
             Admission {
                 user,
-                authentication_data: None,
+                ..Admission::default()
             },
             now,
         );
@@ -145,6 +147,15 @@ impl Worker {
         if self.belongs_to_another(client, admission.user.as_deref()) {
             return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
         }
+        let permissions = admission
+            .rules
+            .as_ref()
+            .map(|rules| Permissions::new(rules, client, admission.user.as_deref()));
+        if let (Some(permissions), Some(will)) = (&permissions, &connect.will)
+            && !permissions.may_publish(will.topic, will.qos, will.retain)
+        {
+            return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
+        }
         self.take_over(client, now);
         let (key, session_present) =
             self.take_session(client, &admission, connect.clean_start, now);
@@ -154,6 +165,7 @@ impl Worker {
         if let Some(session) = self.session(key) {
             session.connection = Some(id);
             session.expiry_seconds = expiry;
+            session.permissions = permissions;
             session.will = Will::of(connect);
             session.outgoing.mark_resends();
             session.publish_status();
@@ -354,7 +366,10 @@ impl Worker {
         if limits.topic_alias_maximum != 0 {
             properties.push_two_byte(PropertyId::TopicAliasMaximum, limits.topic_alias_maximum);
         }
-        let asked = connect.properties.four_byte(PropertyId::SessionExpiryInterval).unwrap_or(0);
+        let asked = connect
+            .properties
+            .four_byte(PropertyId::SessionExpiryInterval)
+            .unwrap_or(0);
         let expiry = self.session_expiry(connect);
         if expiry != asked {
             properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry);
@@ -371,17 +386,26 @@ impl Worker {
         }
         let offers = [
             (PropertyId::RetainAvailable, protocol.retain_available),
-            (PropertyId::WildcardSubscriptionAvailable, protocol.wildcard_subscription_available),
+            (
+                PropertyId::WildcardSubscriptionAvailable,
+                protocol.wildcard_subscription_available,
+            ),
             (
                 PropertyId::SubscriptionIdentifierAvailable,
                 protocol.subscription_identifiers_available,
             ),
-            (PropertyId::SharedSubscriptionAvailable, protocol.shared_subscriptions_available),
+            (
+                PropertyId::SharedSubscriptionAvailable,
+                protocol.shared_subscriptions_available,
+            ),
         ];
         for (property, _) in offers.iter().filter(|(_, offered)| !offered) {
             properties.push_byte(*property, 0);
         }
-        let asks = connect.properties.byte(PropertyId::RequestResponseInformation) == Some(1);
+        let asks = connect
+            .properties
+            .byte(PropertyId::RequestResponseInformation)
+            == Some(1);
         if asks && !protocol.response_information.is_empty() {
             let information = &protocol.response_information;
             properties.push_string(PropertyId::ResponseInformation, information);

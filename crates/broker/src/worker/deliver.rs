@@ -4,6 +4,7 @@ use noctule_packets::{QoS, Version};
 use smallvec::SmallVec;
 
 use super::Worker;
+use crate::access::Permissions;
 use crate::batch::Item;
 use crate::connection::Connection;
 use crate::counters::Counters;
@@ -153,6 +154,11 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
             return;
         };
+        if let Some(permissions) = &session.permissions
+            && !permitted(permissions, publication.parts)
+        {
+            return;
+        }
         let Some(id) = session.connection else {
             self.deliver_offline(publication, terms, qos);
             return;
@@ -263,6 +269,13 @@ impl Worker {
             alias: None,
         };
         let parts = message.parts();
+        if let Some(permissions) = &session.permissions
+            && !permitted(permissions, parts)
+        {
+            // The right was revoked while the message waited.
+            self.drop_for(key, "not_authorized");
+            return;
+        }
         if !fits(parts, &envelope, connection) {
             // As if delivered [MQTT-3.1.2-25].
             self.drop_for(key, "too_large");
@@ -349,6 +362,10 @@ impl Worker {
     pub(super) fn send_to_worker(&mut self, worker: usize, item: Item) {
         self.batches[worker].items.push(item);
     }
+}
+
+fn permitted(permissions: &Permissions, parts: Parts<'_>) -> bool {
+    std::str::from_utf8(parts.topic).is_ok_and(|topic| permissions.may_receive(topic))
 }
 
 /// Whether a client takes a packet of this size.

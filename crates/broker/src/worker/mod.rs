@@ -10,6 +10,7 @@ mod disconnect;
 mod drain;
 mod hold;
 mod packets;
+mod permit;
 mod publish;
 mod queue;
 mod redispatch;

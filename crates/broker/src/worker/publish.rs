@@ -9,6 +9,7 @@ use super::deliver::Publication;
 use crate::connection::pause;
 use crate::key::ConnectionId;
 use crate::message::{Head, Message, Parts, travelling_properties};
+use crate::routes::Seen;
 use crate::time::Time;
 use crate::worker::timers::Timer;
 
@@ -166,7 +167,8 @@ impl Worker {
         expiry: Option<u32>,
         now: Time,
     ) -> Result<(), Error> {
-        if !self.routes.knows(parts.topic) {
+        let seen = self.routes.look(parts.topic);
+        if !seen.before {
             self.check_topic(parts.topic)?;
         }
         let protocol = &self.shared.options.protocol;
@@ -208,6 +210,9 @@ impl Worker {
             // $-topics are the broker's own [MQTT-4.7.2-1].
             return self.answer_publish(id, raw, ReasonCode::NOT_AUTHORIZED);
         }
+        if !self.may_publish_bytes(publisher, parts.topic, raw.qos, raw.retain) {
+            return self.answer_publish(id, raw, ReasonCode::NOT_AUTHORIZED);
+        }
         let deadline = expiry.map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds)));
         let head = Head {
             publisher,
@@ -222,7 +227,7 @@ impl Worker {
             body,
             message: None,
         };
-        let reason = self.publish(&mut publication, now);
+        let reason = self.publish(&mut publication, seen, now);
         self.answer_publish(id, raw, reason)
     }
 
@@ -251,7 +256,7 @@ impl Worker {
 
     /// Stores and routes a message; returns what its publisher is to be told.
     #[inline]
-    pub(super) fn publish(&mut self, publication: &mut Publication<'_>, now: Time) -> ReasonCode {
+    fn publish(&mut self, publication: &mut Publication<'_>, seen: Seen, now: Time) -> ReasonCode {
         if publication.head.deadline <= now {
             return ReasonCode::SUCCESS;
         }
@@ -261,7 +266,7 @@ impl Worker {
                 return reason;
             }
         }
-        self.route(publication, now)
+        self.route(publication, seen, now)
     }
 
     /// Publishes on the broker's own account, or on that of a client that is gone.
@@ -269,13 +274,14 @@ impl Worker {
         let head = *message.head();
         let known = message.clone();
         let parts = known.parts();
+        let seen = self.routes.look(parts.topic);
         let mut publication = Publication {
             head,
             parts,
             body: None,
             message: Some(message),
         };
-        self.publish(&mut publication, now);
+        self.publish(&mut publication, seen, now);
     }
 
     /// PUBACK or PUBREC with `reason`. At QoS 0, an error a 5.0 client must know of

@@ -1,5 +1,7 @@
 //! Who gets a message: sessions here, sessions of other workers, group members.
 
+use std::sync::Arc;
+
 use noctule_packets::{QoS, ReasonCode};
 use smallvec::SmallVec;
 
@@ -10,32 +12,48 @@ use crate::group::{Draw, Member};
 use crate::key::SessionKey;
 use crate::options::QueueFull;
 use crate::outgoing::Outbound;
-use crate::routes::{GroupRoute, Route};
+use crate::routes::{GroupRoute, Route, Seen};
 use crate::time::Time;
 
 impl Worker {
     /// Routes a message to everyone who subscribed; says what its publisher is told.
     #[inline]
-    pub(super) fn route(&mut self, publication: &mut Publication<'_>, now: Time) -> ReasonCode {
-        let (route, hit) = self
-            .routes
-            .find(&self.shared.subscriptions, publication.parts.topic);
+    pub(super) fn route(
+        &mut self,
+        publication: &mut Publication<'_>,
+        seen: Seen,
+        now: Time,
+    ) -> ReasonCode {
+        let topic = publication.parts.topic;
+        let (route, hit) = self.routes.lend(&self.shared.subscriptions, topic, seen);
+        let reason = self.follow(publication, &route, now);
+        self.routes.give_back(seen, route);
         let counters = self.counters();
         if hit {
-            counters.route_hits.add(1)
+            counters.route_hits.add(1);
         } else {
-            counters.route_misses.add(1)
+            counters.route_misses.add(1);
         }
+        reason
+    }
+
+    #[inline]
+    fn follow(
+        &mut self,
+        publication: &mut Publication<'_>,
+        route: &Arc<Route>,
+        now: Time,
+    ) -> ReasonCode {
         if route.is_empty() {
             return ReasonCode::NO_MATCHING_SUBSCRIBERS;
         }
         if self.shared.options.limits.queue_full == QueueFull::Reject
             && publication.head.qos != QoS::AtMostOnce
-            && self.shared.any_full(&route)
+            && self.shared.any_full(route)
         {
             return ReasonCode::QUOTA_EXCEEDED;
         }
-        self.deliver_local(publication, &route, now);
+        self.deliver_local(publication, route, now);
         for worker in route.workers() {
             if worker != self.index {
                 let message = publication.message().clone();

@@ -126,6 +126,11 @@ impl Worker {
         let Some(session) = self.session(key) else {
             return Err(ReasonCode::UNSPECIFIED_ERROR);
         };
+        if let Some(permissions) = &session.permissions
+            && !permissions.may_subscribe(plain, request.qos)
+        {
+            return Err(ReasonCode::NOT_AUTHORIZED);
+        }
         let full = session.subscriptions.len() >= limits.max_subscriptions_per_session as usize;
         if full && !session.subscriptions.contains(request.filter) {
             return Err(ReasonCode::QUOTA_EXCEEDED);

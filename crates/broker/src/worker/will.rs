@@ -31,6 +31,9 @@ impl Worker {
     /// Publishes a will, once the work in hand is done. Its message expiry
     /// interval counts from now (MQTT 5.0 §3.1.3.2.4).
     pub(super) fn publish_will(&mut self, publisher: SessionKey, will: &Will, now: Time) {
+        if !self.may_publish(publisher, &will.topic, will.qos, will.retain) {
+            return;
+        }
         let deadline = will
             .expiry_seconds
             .map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds)));

@@ -1,0 +1,53 @@
+//! What sessions may do, asked and changed.
+
+use noctule_packets::QoS;
+
+use super::Worker;
+use crate::access::{Permissions, Rule};
+use crate::key::SessionKey;
+
+impl Worker {
+    /// Gives a client of this worker other rules, in force from the next packet
+    /// and the next delivery on; `None` allows everything. False if it has no session.
+    pub fn set_permissions(&mut self, client: &str, rules: Option<&[Rule]>) -> bool {
+        let Some(&(slot, epoch)) = self.by_client.get(client) else {
+            return false;
+        };
+        let Some(session) = self.sessions.get_mut(slot as usize, epoch) else {
+            return false;
+        };
+        let user = session.user.as_deref();
+        session.permissions = rules.map(|rules| Permissions::new(rules, client, user));
+        true
+    }
+
+    pub(super) fn may_publish(
+        &mut self,
+        publisher: SessionKey,
+        topic: &str,
+        qos: QoS,
+        retain: bool,
+    ) -> bool {
+        let permissions = self
+            .session(publisher)
+            .and_then(|each| each.permissions.as_ref());
+        permissions.is_none_or(|permissions| permissions.may_publish(topic, qos, retain))
+    }
+
+    #[inline]
+    pub(super) fn may_publish_bytes(
+        &mut self,
+        publisher: SessionKey,
+        topic: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> bool {
+        let Some(session) = self.session(publisher) else {
+            return false;
+        };
+        let Some(permissions) = &session.permissions else {
+            return true;
+        };
+        std::str::from_utf8(topic).is_ok_and(|topic| permissions.may_publish(topic, qos, retain))
+    }
+}
