@@ -25,6 +25,10 @@ class Engine:
     def is_running(self) -> bool:
         """Whether `start` has succeeded and `stop` has not been called."""
 
+    @property
+    def failure(self) -> str | None:
+        """Why the engine stopped by itself; None unless a worker died."""
+
     def start(self) -> None:
         """Bind the listeners and start the threads; OSError names the address refused."""
 
@@ -43,19 +47,24 @@ class Engine:
         """Disconnect every client (0x8B to 5.0 clients), then join the threads.
 
         What has not been written after `timeout_seconds` is cut off. Does nothing when the
-        engine is not running.
+        engine is not running. RuntimeError where a worker had died.
         """
 
     def statistics(self) -> dict[str, int | float]:
         """Counters since the start and gauges of the moment, by name."""
 
+    def observe(self, observed: bool) -> None:
+        """Record events from now on (they are not, at first), or no longer."""
+
     def event_fd(self) -> int:
-        """A descriptor that is readable while events wait, for a selector."""
+        """A descriptor that is readable while events wait and after the end. Not to be read."""
 
     def next_events(
         self, timeout_seconds: float | None, maximum: int = 1024
     ) -> list[dict[str, object]] | None:
-        """Wait for events and return up to `maximum` of them, oldest first.
+        """Wait for events and log lines and return up to `maximum` of them, oldest first.
+
+        Each has its `kind`; "log" has `level`, `target` and `message`.
 
         An empty list after `timeout_seconds` (None: no limit) without any; None once the
         engine has stopped and all events have been taken.

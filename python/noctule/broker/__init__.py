@@ -8,7 +8,8 @@ A wrong option raises pydantic's ValidationError, everything else a BrokerError.
 """
 
 from noctule.broker.broker import Broker
-from noctule.broker.errors import BrokerError, ExposedListenerError, StartError
+from noctule.broker.errors import BrokerError, EngineFailedError, ExposedListenerError, StartError
+from noctule.broker.events import Event, EventStream
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Limits, ProtocolOptions
 
@@ -16,6 +17,9 @@ __all__ = [
     "Broker",
     "BrokerError",
     "BrokerOptions",
+    "EngineFailedError",
+    "Event",
+    "EventStream",
     "ExposedListenerError",
     "Limits",
     "Listener",

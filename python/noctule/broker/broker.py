@@ -1,13 +1,15 @@
 """The broker as an asyncio object: it starts the engine, stops it, and hands its events out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
 from noctule._engine import Engine
-from noctule.broker.errors import BrokerError, StartError
+from noctule.broker.errors import BrokerError, EngineFailedError, StartError
+from noctule.broker.events import EventStream, Reports
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOptions
@@ -15,7 +17,12 @@ from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOp
 __all__ = ["Broker"]
 
 STOP_TIMEOUT_SECONDS = 5.0
-EVENT_BATCH = 1024
+
+REMEDIES = {
+    errno.EADDRINUSE: "another program listens there: stop it, or listen on another port",
+    errno.EACCES: "ports below 1024 are for privileged programs: listen on a higher one",
+    errno.EADDRNOTAVAIL: "this machine has no such address: listen on one that it has",
+}
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -47,7 +54,7 @@ class Broker:
         self.options = with_keywords(options or BrokerOptions(), keywords)
         refuse_exposed(self.options.listeners)
         self._engine = Engine(self.options.engine_json())
-        self._stopped = asyncio.Event()
+        self._reports = Reports(self._engine)
 
     async def start(self) -> None:
         """Bind the listeners and start serving; StartError names what was refused."""
@@ -55,25 +62,36 @@ class Broker:
         try:
             await asyncio.shield(starting)
         except OSError as error:
-            raise StartError(str(error)) from error
+            raise StartError(start_text(error)) from error
         except asyncio.CancelledError:
             # The thread goes on: what it starts must not outlive the caller's wish.
             await asyncio.wait([starting])
             await self.stop()
             raise
+        self._reports.start()
 
     async def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
         """Disconnect every client, end the threads and let `serve_forever` return.
 
         Connections that have not taken what waits for them after `timeout_seconds` are cut.
-        Stopping a broker that does not run does nothing.
+        Stopping a broker that does not run does nothing. EngineFailedError where the engine had
+        stopped by itself.
         """
-        await asyncio.to_thread(self._engine.stop, timeout_seconds)
-        self._stopped.set()
+        try:
+            await asyncio.to_thread(self._engine.stop, timeout_seconds)
+        except RuntimeError as error:
+            raise EngineFailedError(str(error)) from error
+        finally:
+            await self._reports.finished()
 
     async def serve_forever(self) -> None:
-        """Wait until the broker is stopped, or until the task is cancelled."""
-        await self._stopped.wait()
+        """Wait until the broker is stopped, or until the task is cancelled.
+
+        EngineFailedError where the engine stops by itself.
+        """
+        await self._reports.finished()
+        if self._engine.failure is not None:
+            raise EngineFailedError(self._engine.failure)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -85,7 +103,11 @@ class Broker:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.stop()
+        try:
+            await self.stop()
+        except EngineFailedError:
+            if not isinstance(exception, EngineFailedError):
+                raise
 
     @property
     def is_running(self) -> bool:
@@ -124,24 +146,14 @@ class Broker:
         """
         self._engine.drain(server_reference, moved)
 
-    async def events(self, maximum: int = EVENT_BATCH) -> AsyncIterator[list[dict[str, object]]]:
-        """Yield what happened, in batches of up to `maximum` events, until the broker stops.
+    def events(self) -> EventStream:
+        """What happens from now on, in batches, until the broker stops.
 
-        Needs an event loop that can watch a descriptor: any but Windows' Proactor loop.
+        `async for batch in broker.events()`: each event is a dict with its `kind`, "connected",
+        "refused", "disconnected", "subscribed", "unsubscribed", "dropped" or "session_ended",
+        the `client` and what else there is to say.
         """
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        descriptor = self._engine.event_fd()
-        loop.add_reader(descriptor, ready.set)
-        try:
-            while (batch := self._engine.next_events(0, maximum)) is not None:
-                if batch:
-                    yield batch
-                    continue
-                await ready.wait()
-                ready.clear()
-        finally:
-            loop.remove_reader(descriptor)
+        return self._reports.stream()
 
 
 def with_keywords(options: BrokerOptions, keywords: OptionKeywords) -> BrokerOptions:
@@ -149,3 +161,10 @@ def with_keywords(options: BrokerOptions, keywords: OptionKeywords) -> BrokerOpt
     if not keywords:
         return options
     return BrokerOptions.model_validate({**dict(options), **keywords})
+
+
+def start_text(error: OSError) -> str:
+    """What was refused, and what to do about it where that is known."""
+    text = error.strerror or str(error)
+    remedy = REMEDIES.get(error.errno or 0)
+    return text if remedy is None else f"{text}; {remedy}"

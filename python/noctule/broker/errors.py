@@ -2,12 +2,13 @@
 
     BrokerError
     ├── StartError             it could not start: an address in use, a directory not writable
+    ├── EngineFailedError      it stopped by itself, which is a fault of ours
     └── ExposedListenerError   it would have let everybody in from other machines
 
 A wrong option is pydantic's ValidationError, which is a ValueError and names the option.
 """
 
-__all__ = ["BrokerError", "ExposedListenerError", "StartError"]
+__all__ = ["BrokerError", "EngineFailedError", "ExposedListenerError", "StartError"]
 
 
 class BrokerError(Exception):
@@ -16,6 +17,10 @@ class BrokerError(Exception):
 
 class StartError(BrokerError):
     """The broker could not start; the text says what was refused, and what to do."""
+
+
+class EngineFailedError(BrokerError):
+    """A thread of the engine died and the broker stopped; the text is worth a report."""
 
 
 class ExposedListenerError(BrokerError):
