@@ -1,6 +1,7 @@
 """`noctule serve`: a broker in the foreground."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -56,6 +57,7 @@ def serve(file: Path | None, check: bool, **given: Any) -> None:
     over the file. The exit code is 0 after a stop, 2 for a wrong configuration, and 1 where the
     broker cannot start.
     """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = options_from(file, given)
     if check:
         click.echo("The configuration is right.")
@@ -67,15 +69,14 @@ def serve(file: Path | None, check: bool, **given: Any) -> None:
 
 def options_from(file: Path | None, given: dict[str, Any]) -> "BrokerOptions":
     """The options of all sources; ends the process with the problems where there are any."""
-    from noctule.broker.errors import ExposedListenerError
-    from noctule.broker.exposure import refuse_exposed
+    from noctule.broker import Broker, ExposedListenerError
     from noctule.config import ConfigurationError, load_options
 
     command_line = {key: value for key, value in given.items() if value not in (None, ())}
     try:
         options = load_options(file, os.environ, command_line)
-        refuse_exposed(options.listeners)
-    except (ConfigurationError, ExposedListenerError) as error:
+        Broker(options)  # what neither the file's reader nor the classes know, the engine does
+    except (ConfigurationError, ExposedListenerError, ValueError) as error:
         click.echo(error, err=True)
         sys.exit(2)
     return options
@@ -90,7 +91,7 @@ async def run(options: "BrokerOptions") -> None:
         async with Broker(options) as broker:
             click.echo(f"noctule is ready: {' '.join(broker.addresses)}")
             await broker.serve_forever()
-    except (BrokerError, ValueError) as error:
+    except BrokerError as error:
         click.echo(f"noctule cannot start: {error}", err=True)
         sys.exit(1)
 
