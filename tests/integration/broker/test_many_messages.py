@@ -110,7 +110,7 @@ def test_qos2_arrives_exactly_once_over_ten_cuts(broker_port: int) -> None:
     def send() -> None:
         try:
             publish_exactly_once(broker_port, topic)
-        except BaseException as error:  # noqa: BLE001 (raised again below)
+        except BaseException as error:  # raised again by the test
             failures.append(error)
 
     publisher = threading.Thread(target=send)
