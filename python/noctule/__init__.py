@@ -25,17 +25,19 @@ _EXPORTS = {
 __all__ = ["Broker", "BrokerOptions", "__version__"]
 
 
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version  # slow to import, and seldom asked for
+if not TYPE_CHECKING:  # so that a wrong name is an error to the type checker
 
-        value: object = version("noctule")
-    elif name in _EXPORTS:
-        value = getattr(import_module(_EXPORTS[name]), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version  # slow to import, and seldom asked for
+
+            value: object = version("noctule")
+        elif name in _EXPORTS:
+            value = getattr(import_module(_EXPORTS[name]), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
