@@ -148,10 +148,17 @@ fn duration(seconds: f64) -> PyResult<Duration> {
         .map_err(|error| PyValueError::new_err(format!("timeout_seconds = {seconds}: {error}")))
 }
 
-/// OSError with the system's number, so that Python makes a PermissionError of it where it is one.
+/// OSError with the system's number, so that Python makes a PermissionError of it where it is
+/// one; the number does not stand in the text again.
 fn os_error(error: StartError) -> PyErr {
+    let text = error.to_string();
     match error.source.raw_os_error() {
-        Some(number) => PyOSError::new_err((number, error.to_string())),
-        None => PyOSError::new_err(error.to_string()),
+        Some(number) => {
+            let text = text
+                .trim_end_matches(&format!(" (os error {number})"))
+                .to_owned();
+            PyOSError::new_err((number, text))
+        }
+        None => PyOSError::new_err(text),
     }
 }

@@ -119,9 +119,6 @@ impl Reactor {
             self.common.counters.sockets_refused.add(1);
             return;
         };
-        // Small packets are the rule, and a turn's output is one write already. An error
-        // means that the peer has gone, which the first read will say.
-        let _ = stream.set_nodelay(true);
         #[cfg(target_vendor = "apple")]
         let _ = socket2::SockRef::from(&stream).set_nosigpipe(true);
         let peer = Peer {

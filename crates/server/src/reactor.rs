@@ -28,7 +28,7 @@ const READ_BUFFER_BYTES: usize = 256 << 10;
 
 /// Bytes after which a turn reads no further connection: what they lead to is to be
 /// written, and handed to the other workers, in pieces.
-pub(crate) const READ_TURN_BYTES: usize = 512 << 10;
+pub(crate) const READ_TURN_BYTES: usize = 256 << 10;
 
 /// Readiness reports taken by one poll.
 const EVENTS_A_TURN: usize = 1_024;
@@ -94,6 +94,8 @@ pub(crate) struct Reactor {
     pub records: Vec<Record>,
     events: Events,
     mailbox: Mailbox,
+    /// Empty between turns; kept for its room.
+    messages: Vec<Message>,
     next_memory: Time,
     stopping: Option<Stopping>,
 }
@@ -141,6 +143,7 @@ impl Reactor {
             records: Vec::new(),
             events: Events::with_capacity(EVENTS_A_TURN),
             mailbox,
+            messages: Vec::new(),
             next_memory: Time(0),
             stopping: None,
         })
@@ -238,11 +241,17 @@ impl Reactor {
 
     fn handle_messages(&mut self) {
         let posts = Arc::clone(&self.posts);
-        let mut messages = Vec::new();
+        let mut messages = std::mem::take(&mut self.messages);
         posts[self.index].take(&self.mailbox, |message| messages.push(message));
-        for message in messages {
+        let count = messages.len();
+        for (number, message) in (1..).zip(messages.drain(..)) {
             self.handle_message(message);
+            if number < count {
+                // Each is a turn's worth: what it leads to should not pile up.
+                self.write_dirty();
+            }
         }
+        self.messages = messages;
         if posts[self.index].relieve() {
             posts.iter().for_each(Post::wake);
         }

@@ -149,7 +149,7 @@ fn send(stream: &TcpStream, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
     Ok(sendmsg(stream, chunks, &mut nothing, SendFlags::NOSIGNAL)?)
 }
 
-/// Here the standard library sets `SO_NOSIGPIPE` on each socket.
+/// Here each socket has `SO_NOSIGPIPE` instead.
 #[cfg(target_vendor = "apple")]
 fn send(stream: &TcpStream, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
     use std::io::Write as _;
