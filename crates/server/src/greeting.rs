@@ -158,21 +158,18 @@ impl Reactor {
             transport, bytes, ..
         } = &mut greeting.handover;
         loop {
-            let drained = match transport.read(&mut self.buffer) {
-                Ok(Read::Bytes { count, drained }) => {
-                    bytes.extend_from_slice(&self.buffer[..count]);
-                    drained
-                }
+            match transport.read(&mut self.buffer) {
+                Ok(Read::Bytes { count, .. }) => bytes.extend_from_slice(&self.buffer[..count]),
                 Ok(Read::Blocked) => return,
                 Ok(Read::Closed) | Err(_) => {
                     self.greetings.remove(key);
                     return;
                 }
-            };
+            }
             // Bounded: a CONNECT longer than the limit has a destination once its length is
             // known, and a length takes five bytes.
             match destination(bytes, &self.common.shared) {
-                Destination::Incomplete if drained => return,
+                // Read again even if that was all: the end may have come on the same edge.
                 Destination::Incomplete => {}
                 Destination::Here => return self.hand_over(key, self.index),
                 Destination::Worker(owner) => return self.hand_over(key, owner),
