@@ -4,15 +4,21 @@ Built from `crates/python`. Every call that may wait releases the GIL, and with 
 asking for events the engine's threads never touch it.
 """
 
+from typing import Self, final
+
+__all__ = ["DecodeError", "Engine", "decode"]
+
 class DecodeError(ValueError):
     """Bytes that are no packet of the given version.
 
-    The text says what was wrong; `reason_code` is the one a peer would be answered with,
+    `what`, also the text, says what was wrong; `reason_code` is the one a peer would be answered with,
     0x80 to 0xA2.
     """
 
     reason_code: int
+    what: str
 
+@final
 class Engine:
     """The native broker: listeners, one worker thread per core, the store.
 
@@ -20,7 +26,7 @@ class Engine:
     where an option is unknown or out of its range.
     """
 
-    def __init__(self, options_json: str) -> None: ...
+    def __new__(cls, options_json: str) -> Self: ...
     @property
     def is_running(self) -> bool:
         """Whether `start` has succeeded and `stop` has not been called."""
