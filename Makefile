@@ -27,7 +27,7 @@ $(STAMPS)/dependencies: pyproject.toml
 
 # The Python sources are linked, not copied, so only Rust sources make a new build.
 $(STAMPS)/build: $(STAMPS)/dependencies $(RUST_SOURCES)
-	$(BIN)/maturin develop --release --quiet
+	PIP_QUIET=1 $(BIN)/maturin develop --release --quiet
 	touch $@
 
 # A client in JavaScript to speak with, where there is node; the tests say when there is none.
