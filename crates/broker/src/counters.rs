@@ -17,6 +17,10 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
     }
 
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -69,6 +73,9 @@ counters! {
     /// Messages queued or in flight now.
     messages_stored,
     messages_stored_bytes,
+    /// Connections whose output waits now, and the bytes of it.
+    waiting_out,
+    waiting_out_bytes,
     /// Route look-ups answered by the cache, and those that were not.
     route_hits,
     route_misses,

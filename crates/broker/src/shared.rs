@@ -31,7 +31,10 @@ pub struct Shared {
     pub(crate) offline: AtomicU64,
     /// Sessions whose queue has no room, where publishers are told so.
     pub(crate) full: RwLock<HashSet<SessionKey>>,
+    /// Resident bytes when they were measured last, and bytes stored then.
     memory: AtomicU64,
+    stored_then: AtomicU64,
+    pub(crate) retained_bytes: AtomicU64,
     observed: AtomicBool,
 }
 
@@ -39,6 +42,18 @@ pub struct Shared {
 pub(crate) struct Retained {
     pub tree: RetainedTree<Message>,
     pub bytes: u64,
+    /// How many are the broker's own: these count towards no limit.
+    pub own: u64,
+}
+
+/// How short of memory the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pressure {
+    None,
+    /// Publishers are slowed.
+    High,
+    /// Nothing more is stored, and nobody new let in.
+    Full,
 }
 
 impl Shared {
@@ -54,11 +69,14 @@ impl Shared {
             retained: RwLock::new(Retained {
                 tree: RetainedTree::new(),
                 bytes: 0,
+                own: 0,
             }),
             counters: (0..workers).map(|_| Counters::default()).collect(),
             offline: AtomicU64::new(0),
             full: RwLock::default(),
             memory: AtomicU64::new(0),
+            stored_then: AtomicU64::new(0),
+            retained_bytes: AtomicU64::new(0),
             observed: AtomicBool::new(false),
         })
     }
@@ -92,16 +110,40 @@ impl Shared {
     /// Tells the workers how many bytes the process has resident.
     pub fn set_memory(&self, resident_bytes: u64) {
         self.memory.store(resident_bytes, Relaxed);
+        self.stored_then.store(self.stored_bytes(), Relaxed);
     }
 
     pub(crate) fn memory(&self) -> u64 {
         self.memory.load(Relaxed)
     }
 
-    /// Whether the process holds more than it may.
-    pub(crate) fn overloaded(&self) -> bool {
+    /// Bytes of messages that sessions and retained topics keep.
+    fn stored_bytes(&self) -> u64 {
+        let of_sessions = self
+            .counters
+            .iter()
+            .map(|each| each.messages_stored_bytes.value());
+        of_sessions.fold(self.retained_bytes.load(Relaxed), u64::wrapping_add)
+    }
+
+    /// How much of the memory the process may have is taken. Between two
+    /// measurements, what has been stored since is added.
+    pub(crate) fn pressure(&self) -> Pressure {
         let limit = self.options.limits.max_memory_bytes;
-        limit != 0 && self.memory() > limit
+        if limit == 0 {
+            return Pressure::None;
+        }
+        let since = self
+            .stored_bytes()
+            .saturating_sub(self.stored_then.load(Relaxed));
+        let memory = self.memory() + since;
+        if memory >= limit {
+            Pressure::Full
+        } else if memory >= limit / 10 * 9 {
+            Pressure::High
+        } else {
+            Pressure::None
+        }
     }
 
     /// Whether anybody wants events.

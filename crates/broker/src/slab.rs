@@ -85,6 +85,10 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.places.iter().filter_map(|place| place.value.as_ref())
+    }
+
     /// Index and generation of every value.
     pub fn keys(&self) -> Vec<(u32, u32)> {
         let place = |(index, place): (usize, &Place<T>)| {

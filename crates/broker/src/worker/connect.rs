@@ -16,6 +16,7 @@ use crate::effect::Event;
 use crate::key::{ConnectionId, SessionKey};
 use crate::options::Limits;
 use crate::session::{NEVER_EXPIRES, Session, Will};
+use crate::shared::Pressure;
 use crate::time::Time;
 use crate::worker::timers::Timer;
 
@@ -85,7 +86,7 @@ impl Worker {
         if let Some(draining) = &self.draining {
             return Err(draining.reason.into());
         }
-        if self.shared.overloaded() {
+        if self.shared.pressure() == Pressure::Full {
             return Err(ReasonCode::SERVER_BUSY.into());
         }
         if connect.client_identifier.is_empty() {

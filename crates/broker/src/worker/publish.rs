@@ -10,11 +10,12 @@ use crate::connection::pause;
 use crate::key::ConnectionId;
 use crate::message::{Head, Message, Parts, travelling_properties};
 use crate::routes::Seen;
+use crate::shared::Pressure;
 use crate::time::Time;
 use crate::worker::timers::Timer;
 
-/// How often a publisher paused for want of memory is looked at.
-pub(super) const OVERLOAD_MILLISECONDS: u64 = 100;
+/// How long a publisher is left unread after each message while memory is short.
+const PRESSURE_MILLISECONDS: u64 = 10;
 
 /// What a PUBLISH's property section says, apart from what travels with the message.
 #[derive(Default)]
@@ -169,7 +170,10 @@ impl Worker {
     ) -> Result<(), Error> {
         let seen = self.routes.look(parts.topic);
         if !seen.before {
-            self.check_topic(parts.topic)?;
+            let reason = self.check_topic(parts.topic)?;
+            if reason.is_error() {
+                return self.refuse_publish(id, raw, reason);
+            }
         }
         let protocol = &self.shared.options.protocol;
         if raw.qos as u8 > protocol.maximum_qos {
@@ -231,27 +235,44 @@ impl Worker {
         self.answer_publish(id, raw, reason)
     }
 
+    /// Whether a topic name is one, and one that we take: an outer error ends the
+    /// connection, a reason code is for this message alone.
     #[cold]
-    fn check_topic(&self, topic: &[u8]) -> Result<(), Error> {
+    fn check_topic(&self, topic: &[u8]) -> Result<ReasonCode, Error> {
         let limits = &self.shared.options.limits;
-        let invalid = |what| Error {
-            reason: ReasonCode::TOPIC_NAME_INVALID,
-            what,
-        };
         let Ok(name) = std::str::from_utf8(topic) else {
             return Err(Error::malformed("a topic name that is not UTF-8"));
         };
         if name.contains('\0') {
             return Err(Error::malformed("U+0000 in a topic name"));
         }
+        let invalid = |what| Error {
+            reason: ReasonCode::TOPIC_NAME_INVALID,
+            what,
+        };
         noctule_topics::validate_name(name).map_err(|error| invalid(error.0))?;
-        if name.len() > limits.max_topic_bytes as usize {
-            return Err(invalid("a topic name longer than max_topic_bytes"));
+        let too_long = name.len() > limits.max_topic_bytes as usize;
+        if too_long || noctule_topics::levels(name) > limits.max_topic_levels as usize {
+            return Ok(ReasonCode::TOPIC_NAME_INVALID);
         }
-        if noctule_topics::levels(name) > limits.max_topic_levels as usize {
-            return Err(invalid("a topic name of more levels than max_topic_levels"));
+        Ok(ReasonCode::SUCCESS)
+    }
+
+    /// Refuses one message of a client that can be told so; else ends its connection.
+    fn refuse_publish(
+        &mut self,
+        id: ConnectionId,
+        raw: &RawPublish<'_>,
+        reason: ReasonCode,
+    ) -> Result<(), Error> {
+        let version = self.connection(id).map(|connection| connection.version);
+        if version != Some(Version::V5) || raw.qos == QoS::AtMostOnce {
+            return Err(Error {
+                reason,
+                what: "a topic name beyond max_topic_bytes or max_topic_levels",
+            });
         }
-        Ok(())
+        self.answer_publish(id, raw, reason)
     }
 
     /// Stores and routes a message; returns what its publisher is to be told.
@@ -259,6 +280,9 @@ impl Worker {
     fn publish(&mut self, publication: &mut Publication<'_>, seen: Seen, now: Time) -> ReasonCode {
         if publication.head.deadline <= now {
             return ReasonCode::SUCCESS;
+        }
+        if publication.head.qos != QoS::AtMostOnce && self.shared.pressure() == Pressure::Full {
+            return ReasonCode::QUOTA_EXCEEDED;
         }
         if publication.head.retain {
             let reason = self.retain(publication);
@@ -310,10 +334,10 @@ impl Worker {
     /// Pauses a client that publishes faster than it may, or than memory allows.
     #[inline]
     fn charge_rate(&mut self, id: ConnectionId, bytes: usize, now: Time) {
-        if self.shared.overloaded() {
+        if self.shared.pressure() != Pressure::None {
             self.pause(id, pause::MEMORY);
             self.wheel.insert(
-                now.after_milliseconds(OVERLOAD_MILLISECONDS),
+                now.after_milliseconds(PRESSURE_MILLISECONDS),
                 Timer::Rate(id),
             );
         }

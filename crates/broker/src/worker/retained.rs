@@ -1,5 +1,7 @@
 //! Retained messages: kept one a topic, sent to those who come later (MQTT 5.0 §3.3.1.3).
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use noctule_packets::{QoS, ReasonCode};
 use smallvec::SmallVec;
 
@@ -9,6 +11,7 @@ use crate::key::SessionKey;
 use crate::message::Message;
 use crate::outgoing::Outbound;
 use crate::session::RetainedWalk;
+use crate::shared::Retained;
 use crate::time::Time;
 
 /// Retained messages looked up at a time, under one lock.
@@ -121,24 +124,34 @@ impl crate::Shared {
     /// False if the limits leave no room for it.
     pub(crate) fn store_retained(&self, topic: &str, message: Message) -> bool {
         let limits = &self.options.limits;
+        let own = message.head().publisher == SessionKey::BROKER;
         let mut retained = self.retained.write();
         let size = message.size() as u64;
         let old = retained.tree.get(topic).map(|old| old.size() as u64);
         let bytes = retained.bytes - old.unwrap_or(0) + size;
-        let one_more = old.is_none() && retained.tree.len() as u64 >= limits.max_retained_messages;
-        if one_more || bytes > limits.max_retained_bytes {
+        let clients = retained.tree.len() as u64 - retained.own;
+        let one_too_many = old.is_none() && clients >= limits.max_retained_messages;
+        if !own && (one_too_many || bytes > limits.max_retained_bytes) {
             return false;
         }
+        retained.own += u64::from(own && old.is_none());
         retained.tree.insert(topic, message);
-        retained.bytes = bytes;
+        self.count_retained(&mut retained, bytes);
         true
     }
 
     pub(crate) fn clear_retained(&self, topic: &str) {
         let mut retained = self.retained.write();
         if let Some(old) = retained.tree.remove(topic) {
-            retained.bytes -= old.size() as u64;
+            let bytes = retained.bytes - old.size() as u64;
+            retained.own -= u64::from(old.head().publisher == SessionKey::BROKER);
+            self.count_retained(&mut retained, bytes);
         }
+    }
+
+    fn count_retained(&self, retained: &mut Retained, bytes: u64) {
+        retained.bytes = bytes;
+        self.retained_bytes.store(bytes, Relaxed);
     }
 
     /// Removes what has expired among the `most` retained messages behind `after`;

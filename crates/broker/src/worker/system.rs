@@ -32,7 +32,7 @@ pub(super) struct SystemTopics {
     /// Exponentially weighted averages per minute: by [`LOADS`], then [`WINDOWS`].
     loads: [[f64; WINDOWS.len()]; LOADS.len()],
     counts: [u64; LOADS.len()],
-    highest: [(u64, &'static str); 2],
+    highest: [(u64, &'static str); 3],
     /// What was told last, so that only changes are published.
     told: hashbrown::HashMap<String, String>,
     sweep_after: Option<Box<str>>,
@@ -40,6 +40,10 @@ pub(super) struct SystemTopics {
 
 impl Worker {
     pub(super) fn begin_system_topics(&mut self) {
+        let interval = self.shared.options.system_topics_interval_seconds.0;
+        if interval != 0 {
+            self.wheel.insert(Time(0), Timer::Measure);
+        }
         if self.index != 0 {
             return;
         }
@@ -47,14 +51,32 @@ impl Worker {
             last: Time(0),
             loads: Default::default(),
             counts: Default::default(),
-            highest: [(0, "clients/maximum"), (0, "heap/maximum size")],
+            highest: [
+                (0, "clients/maximum"),
+                (0, "heap/maximum"),
+                (0, "heap/maximum size"),
+            ],
             told: hashbrown::HashMap::new(),
             sweep_after: None,
         }));
-        if self.shared.options.system_topics_interval_seconds.0 != 0 {
+        if interval != 0 {
             self.wheel.insert(Time(0), Timer::SystemTopics);
         }
         self.wheel.insert(Time(1_000_000), Timer::SweepRetained);
+    }
+
+    /// Adds up what waits to be written to this worker's connections.
+    pub(super) fn measure(&mut self, now: Time) {
+        let interval = self.shared.options.system_topics_interval_seconds.0;
+        self.wheel
+            .insert(now.after_seconds(interval), Timer::Measure);
+        let (mut waiting, mut bytes) = (0, 0);
+        for connection in self.connections.values() {
+            waiting += u64::from(!connection.outbox.is_empty());
+            bytes += connection.outbox.len() as u64;
+        }
+        self.counters().waiting_out.set(waiting);
+        self.counters().waiting_out_bytes.set(bytes);
     }
 
     pub(super) fn publish_system_topics(&mut self, now: Time) {
@@ -109,8 +131,8 @@ impl Worker {
             ("publish/messages/dropped", count("publish_dropped")),
             ("publish/bytes/received", count("publish_bytes_received")),
             ("publish/bytes/sent", count("publish_bytes_sent")),
-            ("packet/received", count("messages_received")),
-            ("packet/sent", count("messages_sent")),
+            ("packet/out/count", count("waiting_out")),
+            ("packet/out/bytes", count("waiting_out_bytes")),
             (
                 "store/messages/count",
                 count("messages_stored") + retained_messages,
@@ -168,7 +190,8 @@ impl Worker {
             .iter()
             .map(|each| each.clients_connected.value())
             .sum();
-        let current = [connected, self.shared.memory()];
+        let memory = self.shared.memory();
+        let current = [connected, memory, memory];
         for ((highest, name), current) in system.highest.iter_mut().zip(current) {
             *highest = current.max(*highest);
             values.push((topic(name), highest.to_string()));

@@ -2,7 +2,6 @@
 
 use super::Worker;
 use super::disconnect::Cause;
-use super::publish::OVERLOAD_MILLISECONDS;
 use crate::connection::{Stage, pause};
 use crate::key::{ConnectionId, SessionKey};
 use crate::time::Time;
@@ -25,6 +24,8 @@ pub(super) enum Timer {
     /// A session's expiry interval is over, if it is still offline since then.
     SessionExpiry(SessionKey, Time),
     SystemTopics,
+    /// What can only be known by looking is looked at.
+    Measure,
     SweepRetained,
 }
 
@@ -57,6 +58,7 @@ impl Worker {
                 }
             }
             Timer::SystemTopics => self.publish_system_topics(now),
+            Timer::Measure => self.measure(now),
             Timer::SweepRetained => self.sweep_retained(now),
         }
     }
@@ -99,7 +101,6 @@ impl Worker {
     }
 
     fn check_rate(&mut self, id: ConnectionId, now: Time) {
-        let overloaded = self.shared.overloaded();
         let Some(connection) = self.connection(id) else {
             return;
         };
@@ -108,13 +109,6 @@ impl Worker {
             .as_mut()
             .and_then(|rare| rare.limits.as_mut());
         let later = rates.and_then(|rates| rates.next_receive(now));
-        if overloaded {
-            self.wheel.insert(
-                now.after_milliseconds(OVERLOAD_MILLISECONDS),
-                Timer::Rate(id),
-            );
-            return;
-        }
         self.resume(id, pause::MEMORY);
         match later {
             Some(later) => self.wheel.insert(later, Timer::Rate(id)),
