@@ -11,8 +11,8 @@ __all__ = ["DecodeError", "Engine", "decode"]
 class DecodeError(ValueError):
     """Bytes that are no packet of the given version.
 
-    `what`, also the text, says what was wrong; `reason_code` is the one a peer would be answered with,
-    0x80 to 0xA2.
+    `what`, also the text, says what was wrong; `reason_code` is the one that a peer would be
+    answered with, 0x80 to 0xA2.
     """
 
     reason_code: int
