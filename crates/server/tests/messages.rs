@@ -157,6 +157,6 @@ fn the_answer_to_a_bad_packet_arrives_although_more_was_sent() {
         client.send(&bytes);
         let disconnect = client.receive().expect("closed without a word");
         assert_eq!((disconnect[0], disconnect[2]), (0xe0, 0x81));
-        client.expect_end();
+        client.expect_clean_end();
     }
 }

@@ -122,6 +122,12 @@ impl Client {
         assert_eq!(self.receive(), None);
     }
 
+    /// The server ended the stream and did not reset it, which could overtake what it sent.
+    pub fn expect_clean_end(&mut self) {
+        assert!(self.taken == self.unread.len(), "there is more");
+        assert_eq!(self.stream.read(&mut [0]).expect("a clean end"), 0);
+    }
+
     /// Topic name, payload, QoS and packet identifier of the PUBLISH that comes next.
     pub fn receive_publish(&mut self) -> (String, Vec<u8>, u8, u16) {
         let bytes = self.receive().expect("the server closed the connection");
