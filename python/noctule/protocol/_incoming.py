@@ -6,7 +6,7 @@ MQTT 5.0 §4.3 (quality of service), §4.6 (order), §4.9 (flow control).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from struct import Struct
 from typing import TypeAlias
@@ -183,6 +183,7 @@ class Incoming:
         headers = self._headers
         left = self._left
         in_flight = self._outgoing.in_flight
+        is_special = self._outgoing.is_special
         append = self._events.append
         order = self._order[1].append
         is_v5 = self._version >= 5
@@ -243,7 +244,7 @@ class Incoming:
             elif first == 0x40 and length == 2:
                 identifier = data[start] << 8 | data[start + 1]
                 delivery = in_flight.get(identifier)
-                if delivery is not None and delivery.qos == 1 and not self._outgoing.to_resend:
+                if delivery is not None and delivery.qos == 1 and not is_special:
                     del in_flight[identifier]
                     delivery.reason_code = success
                     append(delivery)
@@ -366,6 +367,26 @@ class Incoming:
             self._answer(qos, identifier, reason_code, properties)
         elif self._left.get((qos, identifier)) == (header.connection, None):
             self._left[qos, identifier] = header.connection, reason_code
+
+    def acknowledge_all(self, messages: Iterable[Message]) -> None:
+        """`acknowledge` for many, with success. For speed (`bench/client`) in one loop."""
+        order = self._order[1]
+        answers = self._answers[1]
+        append = self._out.append
+        pack = ACKNOWLEDGEMENT.pack
+        checked: MessageHeader | None = None
+        for message in messages:
+            _, _, header, identifier = message
+            if header is not checked:
+                if header.qos != 1 or header.connection != self._connection:
+                    self.acknowledge(message)
+                    continue
+                checked = header
+            if order and order[0] == identifier and not answers:
+                order.popleft()
+                append(pack(0x4002, identifier))
+            else:
+                self._answer(1, identifier, 0, NO_PROPERTIES)
 
     def _answer(self, qos: int, identifier: int, reason_code: int, properties: Properties) -> None:
         order = self._order[qos]

@@ -30,7 +30,9 @@ class Outgoing:
     `to_resend` identifiers of an earlier connection that wait for it.
     """
 
-    def __init__(self, out: list[bytes], events: list[Event], hold_releases: bool) -> None:
+    def __init__(
+        self, out: list[bytes], events: list[Event], hold_releases: bool, resends_unknown: bool
+    ) -> None:
         self.encoder = PublishEncoder(out)
         self.in_flight: dict[int, Delivery] = {}
         self.received: dict[int, ReasonCode] = {}
@@ -40,10 +42,12 @@ class Outgoing:
         self._out = out
         self._events = events
         self._hold_releases = hold_releases
+        self._resends_unknown = resends_unknown
         self._version = Version.V5
         self._quota = 0
         self.to_resend: deque[int] = deque()
         self._requests: set[int] = set()
+        self._reserved: set[int] = set()
         self._last_identifier = 0
 
     # --- The connection ---------------------------------------------------------------
@@ -83,13 +87,21 @@ class Outgoing:
             if delivery.qos == 1:
                 again.append(delivery)
             elif identifier in self.received:
+                self._reserved.discard(identifier)
                 self._settle(delivery, self.received[identifier])
+            elif self._resends_unknown:
+                again.append(delivery)
             else:
                 self.fail(delivery, DeliveryUnknownError(f"{delivery.topic!r}: session lost"))
         self.in_flight.clear()
         self.received.clear()
         self.released.clear()
         self.pending.extendleft(reversed(again))
+
+    @property
+    def is_special(self) -> bool:
+        """Whether the end of a delivery has more consequences than leaving `in_flight`."""
+        return bool(self.to_resend or self._reserved)
 
     # --- Publishing -------------------------------------------------------------------
 
@@ -111,12 +123,15 @@ class Outgoing:
                 self._transmit(delivery)
             except NoctuleError as error:
                 self.fail(delivery, error)
+            else:
+                if delivery.qos == 0:
+                    self._events.append(delivery)
 
     def _transmit(self, delivery: Delivery) -> None:
         qos = delivery.qos
         if qos == 0:
             self.encoder.encode(delivery, 0)
-            self._settle(delivery, ReasonCode.SUCCESS)
+            delivery.reason_code = ReasonCode.SUCCESS
             return
         identifier = delivery.packet_identifier
         if not identifier:
@@ -149,6 +164,7 @@ class Outgoing:
 
     def fail(self, delivery: Delivery, error: Exception) -> None:
         delivery.error = error
+        self._reserved.discard(delivery.packet_identifier)
         self._events.append(delivery)
 
     def _settle(self, delivery: Delivery, reason_code: ReasonCode) -> None:
@@ -162,10 +178,21 @@ class Outgoing:
         candidate = self._last_identifier
         for _ in range(0xFFFF):
             candidate = candidate % 0xFFFF + 1
-            if candidate not in self.in_flight and candidate not in self._requests:
+            if (
+                candidate not in self.in_flight
+                and candidate not in self._requests
+                and candidate not in self._reserved
+            ):
                 self._last_identifier = candidate
                 return candidate
         raise NoctuleError("all 65,535 packet identifiers are in use")
+
+    def reserve(self, identifier: int | None = None) -> int:
+        """An identifier for a delivery that is yet to be published, taken until it is over."""
+        if identifier is None:
+            identifier = self.free_identifier()
+        self._reserved.add(identifier)
+        return identifier
 
     def request_identifier(self) -> int:
         """A packet identifier for SUBSCRIBE or UNSUBSCRIBE, taken until `answered`."""
@@ -245,6 +272,7 @@ class Outgoing:
         properties: Properties,
     ) -> None:
         del self.in_flight[identifier]
+        self._reserved.discard(identifier)
         if delivery.qos == 2:
             self.received.pop(identifier, None)
             self.released.discard(identifier)

@@ -35,6 +35,8 @@ class SessionOptions:
     may well mean to go on with the session of its last run.
     `hold_releases`: PUBREL waits until `release` is called, so that a program can write down
     first that the server has the message.
+    `resend_unknown`: whether QoS 2 messages are sent anew when the server has lost the
+    session and nobody can tell whether they arrived; else they end with DeliveryUnknownError.
     """
 
     version: Version = Version.V5
@@ -54,6 +56,7 @@ class SessionOptions:
     use_topic_aliases: bool = True
     adopt_session: bool = False
     hold_releases: bool = False
+    resend_unknown: bool = False
 
     @property
     def expiry_asked(self) -> int:

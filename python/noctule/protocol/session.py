@@ -97,7 +97,9 @@ class ClientSession:
         self.client_identifier = options.client_identifier
         self._out: list[bytes] = []
         self._events: list[Event] = []
-        self._outgoing = Outgoing(self._out, self._events, options.hold_releases)
+        self._outgoing = Outgoing(
+            self._out, self._events, options.hold_releases, options.resend_unknown
+        )
         self._incoming = Incoming(self._out, self._events, self._outgoing, self._handle_packet)
         self._was_connected = False
         self._is_established = False
@@ -109,6 +111,7 @@ class ClientSession:
         # The quick way of a client that is connected; see there.
         self.publish_at_most_once = self._outgoing.encoder.encode_at_most_once
         self.acknowledge = self._incoming.acknowledge
+        self.acknowledge_all = self._incoming.acknowledge_all
         if state is not None:
             self._restore(state)
 
@@ -318,12 +321,32 @@ class ClientSession:
     # --- Publishing -------------------------------------------------------------------
 
     def publish(self, delivery: Delivery) -> None:
-        """Sends `delivery`, now or when connection and quota allow; it becomes an event
-        when it is settled.
+        """Sends `delivery`, now or when connection and quota allow.
 
+        It becomes an event when it is settled, but for a QoS 0 message that is sent at once.
         Raises InvalidArgumentError or NotOfferedError, and then nothing is kept.
         """
         self._outgoing.publish(delivery)
+
+    def check(self, delivery: Delivery) -> None:
+        """InvalidArgumentError for what can never be sent, whatever the server offers."""
+        self._outgoing.encoder.check(delivery)
+
+    def fail(self, delivery: Delivery, error: Exception) -> None:
+        """Ends a delivery that cannot be published."""
+        self._outgoing.fail(delivery, error)
+
+    def reserve_identifier(self) -> int:
+        """A packet identifier for a delivery to come, so that it can be written down first.
+
+        To be set as `packet_identifier` before `publish`; it is free again when the delivery
+        is settled.
+        """
+        return self._outgoing.reserve()
+
+    def received_code(self, delivery: Delivery) -> ReasonCode:
+        """The reason code of the PUBREC that has come for `delivery`."""
+        return self._outgoing.received[delivery.packet_identifier]
 
     def release(self, delivery: Delivery) -> None:
         """Answers `MessageReceived`: PUBREL may go out."""
@@ -452,6 +475,9 @@ class ClientSession:
         self._outgoing.received.update(state.received)
         self._outgoing.released.update(state.released)
         self._outgoing.pending.extend(state.pending)
+        for delivery in (*state.in_flight, *state.pending):
+            if delivery.packet_identifier:
+                self._outgoing.reserve(delivery.packet_identifier)
         self._incoming.unreleased.update(state.unreleased)
 
     # --- Packets from the server ------------------------------------------------------

@@ -1,0 +1,131 @@
+"""The Python clients side by side: CPU microseconds per message of 64 bytes.
+
+    python -m bench.client [--port PORT] [--clients noctule,paho] [--repeat 3] [--json FILE]
+
+Each figure is the least of the repetitions, and counts the CPU of the client's process
+alone, user and system, for its whole public API. Without --port a Mosquitto is started; the
+receivers are fed by a noctule client in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAMS = Path(__file__).with_name("programs.py")
+CLIENTS = ("noctule", "gmqtt", "paho", "aiomqtt", "amqtt")
+SCENARIOS = ("publish-0", "publish-1", "receive-0", "receive-1")
+LIMITS = {"publish-0": 1.0, "publish-1": 3.0, "receive-0": 1.5, "receive-1": 2.0}
+COUNTS = {"noctule": 200_000, "gmqtt": 50_000, "paho": 30_000, "aiomqtt": 10_000, "amqtt": 3_000}
+
+MOSQUITTO = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+max_inflight_messages 1000
+max_queued_messages 0
+"""
+
+
+@contextmanager
+def mosquitto() -> Iterator[int]:
+    path = shutil.which("mosquitto", path=os.environ["PATH"] + os.pathsep + "/usr/sbin")
+    if path is None:
+        sys.exit("mosquitto is not installed; name a running broker with --port")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "mosquitto.conf")
+        config.write_text(MOSQUITTO.format(port=port))
+        broker = subprocess.Popen([path, "-c", str(config)], stderr=subprocess.DEVNULL)
+        try:
+            wait_for(port)
+            yield port
+        finally:
+            broker.terminate()
+            broker.wait()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit(f"nobody listens on port {port}")
+
+
+def start(client: str, scenario: str, port: int, count: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAMS), client, scenario, str(port), str(count)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def measure(client: str, scenario: str, port: int) -> float | None:
+    """Microseconds per message; None if the client did not get there."""
+    count = COUNTS[client]
+    process = start(client, scenario, port, count)
+    assert process.stdout is not None
+    feeder = None
+    try:
+        if scenario.startswith("receive"):
+            process.stdout.readline()
+            feeder = start("noctule", f"publish-{scenario[-1]}", port, count)
+        out, _ = process.communicate(timeout=120)
+        return float(out.split()[-1]) / count * 1e6
+    except (subprocess.TimeoutExpired, IndexError, ValueError):
+        process.kill()
+        process.wait()
+        return None
+    finally:
+        if feeder is not None:
+            feeder.communicate()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--clients", default=",".join(CLIENTS))
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.port is not None:
+        return report(arguments, arguments.port)
+    with mosquitto() as port:
+        return report(arguments, port)
+
+
+def report(arguments: argparse.Namespace, port: int) -> int:
+    clients = arguments.clients.split(",")
+    print(f"{'µs CPU per message':20}" + "".join(f"{name:>10}" for name in clients) + "    limit")
+    results: dict[str, dict[str, float | None]] = {}
+    for scenario in SCENARIOS:
+        row = results[scenario] = {}
+        for client in clients:
+            runs = [measure(client, scenario, port) for _ in range(arguments.repeat)]
+            row[client] = min((run for run in runs if run is not None), default=None)
+        cells = "".join(f"{'-' if v is None else f'{v:.2f}':>10}" for v in row.values())
+        print(f"{scenario:20}{cells}{LIMITS[scenario]:>9.1f}", flush=True)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(results, indent=2))
+    ours = [(results[s].get("noctule"), LIMITS[s]) for s in SCENARIOS]
+    return int(any(value is None or value > limit for value, limit in ours))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
