@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +147,12 @@ def _start_noctule(options: Options) -> Broker:
     command += ["--listen", "mqtt://127.0.0.1:0", "--durability", "memory"]
     if options.websocket:
         command += ["--listen", "ws://127.0.0.1:0/mqtt"]
-    return _with_address(Broker(("127.0.0.1", 0), _spawn(command, folder), folder))
+    try:
+        return _with_address(Broker(("127.0.0.1", 0), _spawn(command, folder), folder))
+    except RuntimeError as error:
+        if options.websocket and "scheme" in str(error):
+            raise NotOfferedError("the broker has no WebSocket listener") from error
+        raise
 
 
 def _with_address(broker: Broker) -> Broker:
@@ -235,7 +239,8 @@ def _follow(broker: Broker, is_ready: Any) -> str:
     started = ready.wait(START_SECONDS)
     if not started or not found:
         broker.process.kill()
-        time.sleep(0.1)
+        broker.process.wait()
+        broker.follower.join()
         raise RuntimeError("the broker did not start:\n" + "\n".join(broker.log[-30:]))
     return found[0]
 

@@ -170,17 +170,13 @@ def test_properties_of_connect_are_limited(dial):
 def test_topic_levels_are_limited(connect, version):
     client = connect(version)
     accepted, refused = "levels/a/b/c", "levels/a/b/c/d"
-    codes = client.subscribe(accepted, "levels/#")
-    assert codes == (0, 0)
+    code = client.subscribe(refused)[0]
+    assert code in ((0x8F, 0x97) if version == 5 else (0x80,))
+    assert client.subscribe(accepted) == (0,)
     client.publish(accepted, b"")
     client.expect_message(accepted)
-    client.send(wire.subscribe(version, 9, [(refused, 0)]))
-    answer = client.await_packet("SUBACK", packet_id=9)
-    assert answer.codes == ((0x8F,) if version == 5 else (0x80,)) or answer.codes == (0x97,)
-    client.publish(accepted, b"")
-    client._backlog.clear()
     client.send_publish(refused, b"", 1)
-    answer = client.await_packet("PUBACK") if version == 5 else client.receive()
+    answer = client.receive()
     assert answer is None or version < 5 or answer.code in (0x90, 0x97)
 
 
@@ -477,14 +473,26 @@ def test_reader_stalled_too_long_is_cut(connect, dial, topic):
 
 
 @limits(max_memory_bytes=96 << 20, max_queued_messages=1_000_000, max_queued_bytes=1 << 30)
-def test_memory_in_all_is_limited(broker, connect, topic):
+def test_memory_in_all_is_limited(broker, connect, topic, elapse):
+    """200 MB within four seconds, for a session that is away; what does not fit is refused."""
     away(connect, topic)
-    publisher = connect(5)
-    for _ in range(2_000):
+    publisher, refused = connect(5), 0
+    for at in range(2_000):
+        if at % 25 == 0:
+            elapse(0.05)
         publisher.send_publish(topic, b"x" * 100_000, 1)
         answer = publisher.receive()
-        if answer is None or answer.type == "DISCONNECT":
+        if answer is None or answer.code >= 0x80:
             assert answer is None or answer.code in (QUOTA_EXCEEDED, 0x83, 0x89)
-            publisher = connect(5)
+            refused += 1
+        if answer is None or answer.type == "DISCONNECT":
+            publisher = dial_again(broker)
     assert broker.resident_bytes() < 160 << 20
-    Client(broker.address).close()
+    assert refused or broker.alive()
+
+
+def dial_again(broker):
+    """A client that is let in although memory is short, or one more try of it."""
+    client = Client(broker.address, client_id="memory-publisher")
+    client.connect()
+    return client

@@ -10,6 +10,7 @@ codec could only show that the codec agrees with itself.
 
 from .client import Client, ClosedError
 from .codec import Properties, WireError, binary, properties_section, string, variable
+from .illformed import ILL_FORMED
 from .packets import (
     PINGREQ,
     Packet,
@@ -25,6 +26,7 @@ from .packets import (
 )
 
 __all__ = [
+    "ILL_FORMED",
     "PINGREQ",
     "Client",
     "ClosedError",

@@ -6,6 +6,7 @@ the server had to say before it would have been seen.
 """
 
 import itertools
+import select
 import socket
 import ssl
 import struct
@@ -208,6 +209,13 @@ class Client:
             raise ClosedError(f"expected {kind}, but the connection was closed")
         _check(packet, kind, fields)
         return packet
+
+    def has_packet(self, timeout: float = 0.0) -> bool:
+        """Whether something has come, or comes in `timeout` seconds, that `receive` would take."""
+        packet = self._decode()
+        if packet is not None:
+            self._backlog.append(packet)
+        return bool(self._backlog) or bool(select.select([self.socket], [], [], timeout)[0])
 
     def await_packet(self, kind: str, *, timeout: float = TIMEOUT_SECONDS, **fields: Any) -> Packet:
         """The next packet of this type; others that come before it are put aside."""
