@@ -81,7 +81,9 @@ impl Worker {
         let ended = retained
             .tree
             .walk(&walk.filter, walk.after.as_deref(), |name, message| {
-                if !message.expired(now) {
+                // No local holds for what the session itself had retained, too [MQTT-3.8.3-3].
+                let own = grant.no_local && message.head().publisher == key;
+                if !own && !message.expired(now) {
                     found.push(message.clone());
                 }
                 if found.len() < stride {
