@@ -80,6 +80,8 @@ pub(crate) struct Rare {
     /// Bytes written since the hold began.
     pub written_in_hold: u64,
     pub hold_timer: bool,
+    /// Hold periods in a row in which it took next to nothing.
+    pub lean_periods: u8,
 }
 
 #[derive(Debug)]

@@ -95,8 +95,9 @@ pub struct Limits {
     pub write_buffer_bytes: u64,
     /// How long a connection may take nothing of what waits for it.
     pub write_timeout_seconds: u64,
-    /// How long publishers are held back for one slow subscriber before its
-    /// QoS 0 messages are dropped; 0: never held.
+    /// How often a subscriber that holds its publishers back is looked at: after
+    /// three such periods with less than 64 KiB taken in each, its QoS 0 messages
+    /// are dropped instead. 0: nobody is ever held.
     pub hold_publishers_milliseconds: u64,
     /// PUBLISH packets taken from one client a second; 0: no limit.
     pub max_messages_per_second_in: u32,

@@ -47,6 +47,11 @@ pub(super) struct Terms<'a> {
     pub group: Option<&'a GroupRef>,
 }
 
+/// Where publishers are held, how many times the soft limit may be in an outbox
+/// before QoS 0 messages are dropped: those already on their way from another
+/// worker when it is told to hold need room.
+const HELD_ROOM: usize = 8;
+
 /// The last PUBLISH written for many: the next subscriber on equal terms gets a
 /// copy with another packet identifier in it. For speed (benches/session.rs).
 #[derive(Default)]
@@ -171,7 +176,12 @@ impl Worker {
         let soft = limits.write_buffer_bytes as usize / 2;
         let congested = waiting >= soft;
         if qos == QoS::AtMostOnce {
-            if congested && (connection.slow || waiting >= soft * 2) {
+            let room = if limits.hold_publishers_milliseconds == 0 {
+                2
+            } else {
+                HELD_ROOM
+            };
+            if congested && (connection.slow || waiting >= soft * room) {
                 self.drop_for(key, "slow_reader");
                 return;
             }

@@ -8,9 +8,11 @@ use crate::connection::{Stage, pause};
 use crate::key::{ConnectionId, SessionKey};
 use crate::time::Time;
 
-/// A subscriber that takes less than this in one hold period is slow: nobody waits
-/// for it any longer. At the default of 100 ms this is 640 kB a second.
+/// What a subscriber that gets on takes in a hold period, at least. The kernel
+/// frees room in lumps of up to 128 KiB, so one lean period says little: it is the
+/// third in a row that makes a subscriber slow.
 const PROGRESS_BYTES: u64 = 64 << 10;
+const LEAN_PERIODS: u8 = 3;
 
 impl Worker {
     /// Leaves a connection unread, for one more reason.
@@ -151,13 +153,16 @@ impl Worker {
         if rare.holding.is_empty() {
             return;
         }
-        if rare.written_in_hold >= PROGRESS_BYTES {
+        let lean = rare.written_in_hold < PROGRESS_BYTES;
+        rare.lean_periods = if lean { rare.lean_periods + 1 } else { 0 };
+        if rare.lean_periods < LEAN_PERIODS {
             rare.hold_timer = true;
             rare.written_in_hold = 0;
             self.wheel
                 .insert(now.after_milliseconds(period), Timer::Hold(id));
             return;
         }
+        rare.lean_periods = 0;
         connection.slow = true;
         self.release_held(id);
     }
