@@ -305,7 +305,17 @@ impl Worker {
             body: None,
             message: Some(message),
         };
-        self.publish(&mut publication, seen, now);
+        if head.deadline <= now {
+            return;
+        }
+        // Nobody is there to be told of a refusal, and the message is in memory already:
+        // what cannot be retained is passed on all the same.
+        if head.retain {
+            self.retain(&mut publication);
+        }
+        if self.route(&mut publication, seen, now).is_error() {
+            self.counters().publish_dropped.add(1);
+        }
     }
 
     /// PUBACK or PUBREC with `reason`. At QoS 0, an error a 5.0 client must know of
