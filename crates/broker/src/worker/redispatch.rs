@@ -1,7 +1,5 @@
 //! Messages of a shared group whose member is gone go to a member that is left.
 
-use noctule_packets::QoS;
-
 use super::Worker;
 use super::deliver::Publication;
 use crate::outgoing::{Awaiting, Outbound};
@@ -41,7 +39,6 @@ impl Worker {
             body: None,
             message: Some(message),
         };
-        publication.head.qos = publication.head.qos.max(QoS::AtLeastOnce);
         self.deliver_to_group(&mut publication, &GroupRoute { group, members }, now);
     }
 }
