@@ -11,7 +11,7 @@ import argparse
 import csv
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = ROOT / "tests" / "conformance"
 LISTS = {"MQTT311": "mqtt-3.1.1-statements.csv", "MQTT5": "mqtt-5.0-statements.csv"}
-# The protocol level whose run of a test speaks for each list.
-LEVELS = {"MQTT311": 4, "MQTT5": 5}
 BINDING = {"server", "both"}
 TESTABLE = {"yes", "partly"}
 
@@ -42,12 +40,15 @@ class Recorder:
     def __init__(self) -> None:
         self.tests: dict[str, Evidence] = defaultdict(Evidence)
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            self.tests[item.nodeid].statements = set(_statements_of(item))
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note the statements of all tests, run or not."""
+        for item in session.items:
+            self.tests[item.nodeid].statements = _statements_in(item.user_properties)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note how a test ended; with pytest-xdist this is all that is heard of it."""
         evidence = self.tests[report.nodeid]
+        evidence.statements |= _statements_in(report.user_properties)
         if report.failed:
             evidence.outcome = "failed"
         elif report.skipped and evidence.outcome != "failed":
@@ -55,15 +56,13 @@ class Recorder:
         elif report.when == "call":
             evidence.outcome = "passed"
 
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        """Let pytest's own last line come out before the matrix."""
+        config.get_terminal_writer().flush()
 
-def _statements_of(item: pytest.Item) -> Iterator[Statement]:
-    """The statements an item speaks for; a run at another protocol level does not count."""
-    callspec = getattr(item, "callspec", None)
-    level = callspec.params.get("version") if callspec is not None else None
-    for marker in item.iter_markers("statement"):
-        document, *identifiers = marker.args
-        if level in (None, LEVELS[document]):
-            yield from ((document, identifier) for identifier in identifiers)
+
+def _statements_in(properties: Iterable[tuple[str, object]]) -> set[Statement]:
+    return {(name, str(value)) for name, value in properties if name in LISTS}
 
 
 def read_statements() -> dict[Statement, dict[str, str]]:

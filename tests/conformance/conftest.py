@@ -24,6 +24,8 @@ from tests.conformance.brokers import Broker, Brokers, NotOfferedError, Options
 from tests.conformance.wire import Client
 
 VERSION_NAMES = {3: "3.1", 4: "3.1.1", 5: "5.0"}
+# The protocol level at which a test that runs at several speaks for each list.
+LEVELS = {"MQTT311": 4, "MQTT5": 5}
 DEFAULTS = {"system_topics_interval_seconds": 1}
 _counter = itertools.count(1)
 
@@ -39,6 +41,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("versions")
         levels = marker.args if marker else (3, 4, 5)
         metafunc.parametrize("version", levels, ids=[VERSION_NAMES[level] for level in levels])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell each test's statements in its report, where tools/conformance_matrix.py finds them."""
+    for item in items:
+        for marker in item.iter_markers("statement"):
+            document, *identifiers = marker.args
+            if level_of(item) in (None, LEVELS[document]):
+                item.user_properties += [(document, identifier) for identifier in identifiers]
+
+
+def level_of(item: pytest.Item) -> int | None:
+    """The protocol level of a test that runs at several of them."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("version")
 
 
 @pytest.fixture(scope="session")
