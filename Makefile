@@ -7,6 +7,7 @@ STAMPS := $(VENV)/.stamps
 CARGO ?= cargo
 SERVE ?=
 PYTEST ?=
+BENCH ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
 PYTHON_SOURCES := python tools tests examples $(wildcard bench)
@@ -75,11 +76,16 @@ generated-check: build ## fail when a generated file has drifted, or a statement
 	$(BIN)/python tools/conformance_matrix.py --check
 	test ! -f tools/generate_sync.py || $(BIN)/python tools/generate_sync.py --check
 
-bench: build ## CPU per message of this broker and of those installed here
-	$(BIN)/python bench/run.py
+build/bench/mqload: bench/broker/mqload.c
+	mkdir -p build/bench && $(CC) -O2 -std=gnu99 -o $@ $<
+
+bench: build build/bench/mqload ## CPU per message of this broker and of mosquitto; BENCH='…' adds options
+	cp bench/broker/brokers.json bench/broker/mosquitto.conf build/bench/
+	PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin" $(BIN)/python bench/broker/bench.py \
+		--mqload build/bench/mqload --brokers build/bench/brokers.json $(BENCH)
 
 bench-client: build ## CPU per message of this client and of other Python clients
-	$(BIN)/python bench/client.py
+	$(BIN)/python -m bench.client $(BENCH)
 
 conformance: build ## every normative statement with its tests, as a matrix
 	$(BIN)/python tools/conformance_matrix.py
