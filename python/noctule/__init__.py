@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from noctule.broker import Broker as Broker
     from noctule.broker import BrokerOptions as BrokerOptions
+    from noctule.client import Client as Client
+    from noctule.client import Message as Message
+    from noctule.client import NoctuleError as NoctuleError
+    from noctule.client import QoS as QoS
+    from noctule.client import Version as Version
+    from noctule.client import Will as Will
+    from noctule.client import connect as connect
 
     __version__: str
 
@@ -20,9 +27,27 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "Broker": "noctule.broker",
     "BrokerOptions": "noctule.broker",
+    "Client": "noctule.client",
+    "Message": "noctule.client",
+    "NoctuleError": "noctule.client",
+    "QoS": "noctule.client",
+    "Version": "noctule.client",
+    "Will": "noctule.client",
+    "connect": "noctule.client",
 }
 
-__all__ = ["Broker", "BrokerOptions", "__version__"]
+__all__ = [
+    "Broker",
+    "BrokerOptions",
+    "Client",
+    "Message",
+    "NoctuleError",
+    "QoS",
+    "Version",
+    "Will",
+    "__version__",
+    "connect",
+]
 
 
 if not TYPE_CHECKING:  # so that a wrong name is an error to the type checker

@@ -95,6 +95,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert not loaded & HEAVY
 
 
+def test_client_needs_no_package_but_this_one() -> None:
+    script = "import sys, noctule; noctule.connect; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, encoding="utf-8"
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"click", "pydantic", "websockets", "python_socks", "scramp"}
+    assert "noctule._engine" not in done.stdout.split()
+
+
 def test_package_imports_nothing_heavy() -> None:
     script = "import sys, noctule; print(*sys.modules)"
     done = subprocess.run(
