@@ -1,0 +1,74 @@
+//! A whole broker in one thread, from one seed: workers, clients, network, clock.
+//!
+//! Everything that depends on chance (who does what, how bytes are cut, which
+//! connection breaks at which byte, when batches between workers arrive) comes from
+//! the seed, so a failure can be played again. `NOCTULE_SEED=17` plays one seed and
+//! tells all that happened if it fails; `NOCTULE_SEEDS=10000` sets how many are played, from
+//! `NOCTULE_FIRST_SEED` on.
+
+mod client;
+mod ledger;
+mod link;
+mod log;
+mod plan;
+mod random;
+mod scene;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use world::World;
+
+const SEEDS: u64 = 2_000;
+
+/// Events told of a seed that failed.
+const LAST_EVENTS: usize = 100;
+
+#[test]
+fn every_promise_holds_under_every_seed() {
+    if let Some(seed) = number("NOCTULE_SEED") {
+        World::new(seed, 1_000_000).run();
+        return;
+    }
+    let first = number("NOCTULE_FIRST_SEED").unwrap_or(0);
+    let last = first + number("NOCTULE_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(first);
+    let failed = AtomicU64::new(u64::MAX);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| play(&next, last, &failed));
+        }
+    });
+    let seed = failed.into_inner();
+    if seed == u64::MAX {
+        return;
+    }
+    // Once more, and this time with a pencil.
+    let again = catch_unwind(|| World::new(seed, LAST_EVENTS).run());
+    assert!(again.is_err(), "seed {seed} failed once, but not again");
+    panic!("a promise was broken; play it again with NOCTULE_SEED={seed}");
+}
+
+/// Takes seeds until there are none left, or one has failed.
+fn play(next: &AtomicU64, last: u64, failed: &AtomicU64) {
+    while failed.load(Relaxed) == u64::MAX {
+        let seed = next.fetch_add(1, Relaxed);
+        if seed >= last {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| World::new(seed, 0).run())).is_err() {
+            eprintln!("a promise was broken under seed {seed}");
+            failed.fetch_min(seed, Relaxed);
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
+}
