@@ -18,7 +18,11 @@ pub struct Batch {
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A message for the targets of its route that live there.
-    Routed { message: Message, route: Arc<Route> },
+    Routed {
+        message: Message,
+        sequence: u64,
+        route: Arc<Route>,
+    },
     /// A message for one member of a shared group.
     Chosen {
         outbound: Box<Outbound>,

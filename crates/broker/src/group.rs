@@ -28,6 +28,8 @@ pub(crate) struct Member {
 pub(crate) struct Group {
     /// Its key in the subscription tree.
     pub index: u32,
+    /// `$share/{name}/{filter}`
+    pub name: Box<str>,
     members: RwLock<Arc<[Member]>>,
     cursor: AtomicU64,
     sticky: AtomicU64,
@@ -42,9 +44,10 @@ pub(crate) struct Draw {
 }
 
 impl Group {
-    pub fn new(index: u32) -> Group {
+    pub fn new(index: u32, name: &str) -> Group {
         Group {
             index,
+            name: name.into(),
             members: RwLock::new(Arc::from([])),
             cursor: AtomicU64::new(0),
             sticky: AtomicU64::new(0),

@@ -21,6 +21,8 @@ mod effect;
 mod group;
 mod handover;
 mod identifiers;
+mod journal;
+mod keep;
 mod key;
 mod message;
 mod options;
@@ -40,9 +42,10 @@ pub use effect::{
     AuthenticationRequest, AuthenticationStage, Decision, Effect, Event, FieldValue, Peer,
 };
 pub use handover::{Destination, destination};
+pub use journal::{Change, Record, Records, Space, StoreState};
 pub use key::ConnectionId;
 pub use options::{Interval, Limits, Options, Protocol, QueueFull, SharedStrategy};
 pub use outbox::Outbox;
 pub use shared::Shared;
 pub use time::Time;
-pub use worker::Worker;
+pub use worker::{Restored, RestoredSession, Restorer, Worker};

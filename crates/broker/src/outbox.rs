@@ -25,6 +25,20 @@ pub struct Outbox {
     /// How many of `bytes` have been written.
     sent: usize,
     splices: Option<Box<Splices>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "outboxes are many, and few wait for a disk"
+    )]
+    gates: Option<Box<VecDeque<Gate>>>,
+}
+
+/// What lies behind it promises something that is not on disk yet.
+#[derive(Debug)]
+struct Gate {
+    /// The gate stands after `bytes[..at]` and this many splices.
+    at: usize,
+    splices: usize,
+    sequence: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,12 +57,16 @@ struct Splice {
 }
 
 impl Outbox {
+    /// Whether there is nothing to write now; what is behind a gate does not count.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match self.gates.as_ref().and_then(|gates| gates.front()) {
+            Some(gate) => gate.at == self.sent && gate.splices == 0,
+            None => self.len() == 0,
+        }
     }
 
-    /// Bytes waiting to be written.
+    /// Bytes waiting to be written, those behind gates included.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -58,14 +76,16 @@ impl Outbox {
 
     /// Fills `into` with what is to be written next; returns how many it filled.
     pub fn chunks<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let gate = self.gates.as_ref().and_then(|gates| gates.front());
+        let (end, most) = gate.map_or((self.bytes.len(), usize::MAX), |gate| {
+            (gate.at, gate.splices)
+        });
         let mut filled = 0;
         let mut position = self.sent;
         let splices = self.splices.iter().flat_map(|splices| &splices.queue);
-        for splice in splices {
-            for chunk in [
-                &self.bytes[position..splice.at],
-                &splice.message.bytes()[splice.from..],
-            ] {
+        for splice in splices.take(most) {
+            let payload = &splice.message.bytes()[splice.from..];
+            for chunk in [&self.bytes[position..splice.at], payload] {
                 if filled == into.len() {
                     return filled;
                 }
@@ -76,8 +96,8 @@ impl Outbox {
             }
             position = splice.at;
         }
-        if filled < into.len() && position < self.bytes.len() {
-            into[filled] = IoSlice::new(&self.bytes[position..]);
+        if filled < into.len() && position < end {
+            into[filled] = IoSlice::new(&self.bytes[position..end]);
             filled += 1;
         }
         filled
@@ -102,10 +122,12 @@ impl Outbox {
             n -= taken;
             if taken == left {
                 splices.queue.pop_front();
+                let gates = self.gates.iter_mut().flat_map(|gates| gates.iter_mut());
+                gates.for_each(|gate| gate.splices -= 1);
             }
         }
         self.sent = (self.sent + n).min(self.bytes.len());
-        if self.is_empty() {
+        if self.len() == 0 && self.gates.is_none() {
             self.bytes.clear();
             self.sent = 0;
             self.splices = None;
@@ -122,6 +144,9 @@ impl Outbox {
             .flat_map(|splices| &mut splices.queue)
         {
             splice.at -= self.sent;
+        }
+        for gate in self.gates.iter_mut().flat_map(|gates| gates.iter_mut()) {
+            gate.at -= self.sent;
         }
         self.sent = 0;
     }
@@ -147,9 +172,47 @@ impl Outbox {
         });
     }
 
+    /// Holds back everything appended from now on, until `sequence` is committed.
+    pub(crate) fn gate(&mut self, sequence: u64) {
+        let gates = self.gates.get_or_insert_default();
+        if gates.back().is_some_and(|last| last.sequence == sequence) {
+            return;
+        }
+        let splices = self
+            .splices
+            .as_ref()
+            .map_or(0, |splices| splices.queue.len());
+        gates.push_back(Gate {
+            at: self.bytes.len(),
+            splices,
+            sequence,
+        });
+    }
+
+    /// Lets go what waited for `sequence` and for those before it.
+    pub(crate) fn open_gates(&mut self, sequence: u64) {
+        let Some(gates) = &mut self.gates else { return };
+        while gates
+            .front()
+            .is_some_and(|first| first.sequence <= sequence)
+        {
+            gates.pop_front();
+        }
+        if gates.is_empty() {
+            self.gates = None;
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn discard(&mut self, pool: &mut Pool) {
+        self.gates = None;
+        self.advance(self.len());
+        self.release(pool);
+    }
+
     /// Gives the buffer back if nothing is in it.
     pub(crate) fn release(&mut self, pool: &mut Pool) {
-        if self.bytes.capacity() != 0 && self.is_empty() {
+        if self.bytes.capacity() != 0 && self.len() == 0 && self.gates.is_none() {
             pool.give(std::mem::take(&mut self.bytes));
         }
     }
@@ -226,6 +289,30 @@ mod tests {
             outbox.splice_payload(message(b"five"));
             assert_eq!(outbox.len(), 23);
             assert_eq!(drain(&mut outbox, step), b"one two three four five");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_a_gate_waits_and_keeps_its_place() {
+        for step in 1..40 {
+            let mut pool = Pool::default();
+            let mut outbox = Outbox::default();
+            outbox.buffer(&mut pool).extend_from_slice(b"free ");
+            outbox.splice_payload(message(b"too "));
+            outbox.gate(1);
+            outbox.splice_payload(message(b"held "));
+            outbox.buffer(&mut pool).extend_from_slice(b"back ");
+            outbox.gate(2);
+            outbox.buffer(&mut pool).extend_from_slice(b"long");
+            assert_eq!(drain(&mut outbox, step), b"free too ");
+            assert_eq!(outbox.len(), 14);
+            outbox.release(&mut pool);
+            outbox.open_gates(1);
+            assert_eq!(drain(&mut outbox, step), b"held back ");
+            outbox.buffer(&mut pool).extend_from_slice(b"er");
+            outbox.open_gates(2);
+            assert_eq!(drain(&mut outbox, step), b"longer");
+            assert_eq!(outbox.len(), 0);
         }
     }
 

@@ -11,6 +11,8 @@ use crate::shared::GroupRef;
 /// A message as one session is to get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbound {
+    /// Its place among the records of a durable session; 0: it has none.
+    pub sequence: u64,
     pub message: Message,
     pub qos: QoS,
     pub retain: bool,
@@ -30,6 +32,8 @@ pub(crate) enum Awaiting {
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub awaiting: Awaiting,
+    /// As in [`Outbound::sequence`].
+    pub sequence: u64,
     /// To be sent again before anything new, on the connection that resumed the session.
     pub resend: bool,
     /// Gone once PUBREC has come: the message belongs to the client then.
@@ -99,10 +103,13 @@ impl Outgoing {
             QoS::ExactlyOnce => Awaiting::Pubrec,
             _ => Awaiting::Puback,
         };
+        let sequence = outbound.sequence;
+        let outbound = Some(outbound);
         self.ring.push_back(Some(InFlight {
             awaiting,
+            sequence,
             resend: false,
-            outbound: Some(outbound),
+            outbound,
         }));
         self.open += 1;
         self.drop_settled();
@@ -168,6 +175,34 @@ impl Outgoing {
         self.open -= 1;
         self.resends -= u16::from(found.resend);
         Some(found)
+    }
+
+    /// Puts back what was in flight when the broker ended, under its identifier, to
+    /// be sent again; identifiers given out go on behind the highest.
+    pub fn restore(
+        &mut self,
+        identifier: u16,
+        awaiting: Awaiting,
+        sequence: u64,
+        outbound: Option<Outbound>,
+    ) {
+        if identifier == 0 || self.get_mut(identifier).is_some() {
+            return;
+        }
+        self.aside.push((
+            identifier,
+            InFlight {
+                awaiting,
+                sequence,
+                resend: true,
+                outbound,
+            },
+        ));
+        self.open += 1;
+        self.resends += 1;
+        if self.ring.is_empty() {
+            self.first = step(identifier, 1);
+        }
     }
 
     /// Marks everything in flight to be sent again, on a new connection.
@@ -242,6 +277,7 @@ mod tests {
             payload: b"",
         };
         Outbound {
+            sequence: 0,
             message: Message::new(head, parts),
             qos,
             retain: false,

@@ -17,6 +17,8 @@ use crate::key::SessionKey;
 /// What a subscription asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
+    /// Names the session's records on disk; 0: it has none.
+    pub durable: u64,
     /// 0: none.
     pub subscription_identifier: u32,
     pub qos: QoS,
@@ -28,6 +30,8 @@ pub(crate) struct Grant {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub key: SessionKey,
+    /// As in [`Grant::durable`].
+    pub durable: u64,
     identifiers_start: u32,
     identifiers_end: u32,
     pub qos: QoS,
@@ -90,6 +94,10 @@ impl Route {
 
     pub fn workers(&self) -> impl Iterator<Item = usize> + '_ {
         self.spans.iter().map(|&(worker, _, _)| usize::from(worker))
+    }
+
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// Every session that may get the message, group members included.
@@ -166,6 +174,7 @@ fn join(
         .unwrap_or_default();
     Target {
         key,
+        durable: grants.first().map_or(0, |(_, grant)| grant.durable),
         identifiers_start,
         identifiers_end: identifiers.len() as u32,
         qos,
@@ -228,10 +237,11 @@ impl Subscriptions {
         }
         let index = groups.next;
         groups.next = groups.next.wrapping_add(1) & i32::MAX as u32;
-        let group = Arc::new(Group::new(index));
+        let group = Arc::new(Group::new(index, whole));
         groups.by_name.insert(whole.into(), group.clone());
         groups.by_index.insert(index, group.clone());
         let grant = Grant {
+            durable: 0,
             subscription_identifier: 0,
             qos: QoS::ExactlyOnce,
             no_local: false,
@@ -260,6 +270,11 @@ impl Subscriptions {
         drop(groups);
         self.generations.bump(filter);
         left
+    }
+
+    /// The group behind `$share/{name}/{filter}`, if it has members.
+    pub fn group_named(&self, whole: &str) -> Option<Arc<Group>> {
+        self.groups.read().by_name.get(whole).cloned()
     }
 
     fn route(&self, topic: &str) -> Route {

@@ -21,6 +21,8 @@ pub(crate) const NEVER_EXPIRES: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub client: Arc<str>,
+    /// Names its records on disk; 0: it is kept in memory alone.
+    pub durable: u64,
     /// Who made it: nobody else may take it over.
     pub user: Option<Box<str>>,
     /// What the client may do; `None`: everything.
@@ -79,6 +81,7 @@ impl Session {
     pub fn new(client: Arc<str>, user: Option<Box<str>>) -> Session {
         Session {
             client,
+            durable: 0,
             user,
             permissions: None,
             connection: None,

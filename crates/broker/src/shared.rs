@@ -11,6 +11,8 @@ use parking_lot::RwLock;
 
 use crate::counters::Counters;
 use crate::group::Group;
+use crate::journal::Sequence;
+use crate::keep::Wall;
 use crate::key::SessionKey;
 use crate::message::Message;
 use crate::options::Options;
@@ -27,6 +29,10 @@ pub struct Shared {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: RwLock<Retained>,
     pub(crate) counters: Box<[Counters]>,
+    /// Whether what is promised is written down first.
+    pub(crate) durable: bool,
+    pub(crate) wall: Wall,
+    pub(crate) sequence: Sequence,
     /// Sessions without a connection, over all workers.
     pub(crate) offline: AtomicU64,
     /// Sessions whose queue has no room, where publishers are told so.
@@ -38,9 +44,15 @@ pub struct Shared {
     observed: AtomicBool,
 }
 
+/// A retained message; a later one of its topic has a higher version.
+pub(crate) struct Kept {
+    pub message: Message,
+    pub version: u64,
+}
+
 /// Retained messages and the bytes they take.
 pub(crate) struct Retained {
-    pub tree: RetainedTree<Message>,
+    pub tree: RetainedTree<Kept>,
     pub bytes: u64,
     /// How many are the broker's own: these count towards no limit.
     pub own: u64,
@@ -61,10 +73,29 @@ impl Shared {
     /// unpredictable from outside and repeatable in a simulation.
     #[must_use]
     pub fn new(options: Options, workers: usize, seed: u64) -> Arc<Shared> {
+        Shared::make(options, workers, seed, None)
+    }
+
+    /// The same for a broker whose records are kept: workers record what they
+    /// promise. `wall_milliseconds` is the time since 1970 at [`crate::Time`] 0.
+    #[must_use]
+    pub fn durable(
+        options: Options,
+        workers: usize,
+        seed: u64,
+        wall_milliseconds: u64,
+    ) -> Arc<Shared> {
+        Shared::make(options, workers, seed, Some(wall_milliseconds))
+    }
+
+    fn make(options: Options, workers: usize, seed: u64, wall: Option<u64>) -> Arc<Shared> {
         Arc::new(Shared {
             options,
             workers,
             seed,
+            durable: wall.is_some(),
+            wall: Wall(wall.unwrap_or(0)),
+            sequence: Sequence::default(),
             subscriptions: Subscriptions::new(),
             retained: RwLock::new(Retained {
                 tree: RetainedTree::new(),

@@ -1,6 +1,6 @@
 //! Acknowledgements both ways: PUBACK, PUBREC, PUBREL, PUBCOMP (MQTT 5.0 §4.3).
 
-use noctule_packets::{Acknowledgement, PacketType, Properties, ReasonCode, Version};
+use noctule_packets::{Acknowledgement, PacketType, Properties, QoS, ReasonCode, Version};
 
 use super::Worker;
 use crate::key::{ConnectionId, SessionKey};
@@ -20,6 +20,10 @@ impl Worker {
             && !session.received.contains(identifier)
         {
             session.received.insert(identifier);
+            let durable = session.durable;
+            let recorded = self.journal.len();
+            self.record_received(durable, identifier, true);
+            self.gate_since(id, recorded);
         }
         self.send_acknowledgement(id, PacketType::Pubrec, identifier, reason);
     }
@@ -71,6 +75,12 @@ impl Worker {
         let (key, identifier) = (connection.session, ack.packet_identifier);
         if kind == PacketType::Pubrel {
             let known = session.received.remove(identifier);
+            let durable = session.durable;
+            let recorded = self.journal.len();
+            if known {
+                self.record_received(durable, identifier, false);
+                self.gate_since(id, recorded);
+            }
             let unknown = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
             let reason = if known { ReasonCode::SUCCESS } else { unknown };
             self.send_acknowledgement(id, PacketType::Pubcomp, identifier, reason);
@@ -113,6 +123,8 @@ impl Worker {
         };
         in_flight.awaiting = Awaiting::Pubcomp;
         let outbound = in_flight.outbound.take();
+        let (sequence, durable) = (in_flight.sequence, session.durable);
+        self.record_in_flight(id, durable, sequence, identifier, Awaiting::Pubcomp);
         let bytes = outbound.map_or(0, |outbound| outbound.message.size());
         self.counters().messages_stored_bytes.subtract(bytes as u64);
         self.send_acknowledgement(id, PacketType::Pubrel, identifier, ReasonCode::SUCCESS);
@@ -132,6 +144,12 @@ impl Worker {
             return;
         };
         session.publish_status();
+        let durable = session.durable;
+        let qos = match in_flight.awaiting {
+            Awaiting::Puback => QoS::AtLeastOnce,
+            Awaiting::Pubrec | Awaiting::Pubcomp => QoS::ExactlyOnce,
+        };
+        self.record_settled(durable, in_flight.sequence, qos);
         let bytes = in_flight
             .outbound
             .map_or(0, |outbound| outbound.message.size());

@@ -157,11 +157,15 @@ impl Worker {
         {
             return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
         }
-        self.take_over(client, now);
-        let (key, session_present) =
-            self.take_session(client, &admission, connect.clean_start, now);
-        self.furnish_connection(id, key, connect, now);
         let expiry = self.session_expiry(connect);
+        if expiry != 0 && !self.journal.ready() {
+            return self.refuse_connect(id, connect, ReasonCode::SERVER_UNAVAILABLE.into(), now);
+        }
+        self.take_over(client, now);
+        let durable = self.name_records(expiry);
+        let (key, session_present) =
+            self.take_session(client, &admission, durable, connect.clean_start, now);
+        self.furnish_connection(id, key, connect, now);
         let (user, keep_alive) = (admission.user.clone(), self.keep_alive(connect.keep_alive));
         if let Some(session) = self.session(key) {
             session.connection = Some(id);
@@ -170,6 +174,11 @@ impl Worker {
             session.will = Will::of(connect);
             session.outgoing.mark_resends();
             session.publish_status();
+        }
+        let recorded = self.journal.len();
+        self.record_session(key);
+        if self.journal.len() > recorded {
+            self.gate_all(id);
         }
         let client: Box<str> = client.into();
         let sent = self.send_connack(
@@ -229,6 +238,7 @@ impl Worker {
         &mut self,
         client: &str,
         admission: &Admission<'_>,
+        durable: u64,
         clean_start: bool,
         now: Time,
     ) -> (SessionKey, bool) {
@@ -241,7 +251,8 @@ impl Worker {
             self.end_session(key, "clean_start", now);
         }
         let client: Arc<str> = client.into();
-        let session = Session::new(client.clone(), admission.user.clone());
+        let mut session = Session::new(client.clone(), admission.user.clone());
+        session.durable = durable;
         let (slot, epoch) = self.sessions.insert(session);
         self.by_client.insert(client, (slot, epoch));
         (SessionKey::session(self.index, slot, epoch), false)

@@ -13,7 +13,7 @@ use crate::message::{
     Envelope, Head, Message, Parts, encode_before_payload, layout, remaining_expiry,
 };
 use crate::outbox::{Pool, SHARED_PAYLOAD_BYTES};
-use crate::outgoing::Outbound;
+use crate::outgoing::{Awaiting, Outbound};
 use crate::routes::{GroupRoute, Route};
 use crate::shared::GroupRef;
 use crate::time::Time;
@@ -26,6 +26,8 @@ pub(super) struct Publication<'a> {
     /// The PUBLISH body, if all its parts travel as they are.
     pub body: Option<&'a [u8]>,
     pub message: Option<Message>,
+    /// Its place among the records of durable sessions; 0: it is in none.
+    pub sequence: u64,
 }
 
 impl Publication<'_> {
@@ -99,13 +101,20 @@ impl Worker {
     }
 
     /// A message of another worker, for the targets that live here.
-    pub(super) fn deliver_routed(&mut self, message: Message, route: &Route, now: Time) {
+    pub(super) fn deliver_routed(
+        &mut self,
+        message: Message,
+        sequence: u64,
+        route: &Route,
+        now: Time,
+    ) {
         let known = message.clone();
         let mut publication = Publication {
             head: *message.head(),
             parts: known.parts(),
             body: None,
             message: Some(message),
+            sequence,
         };
         self.deliver_local(&mut publication, route, now);
     }
@@ -134,6 +143,7 @@ impl Worker {
             parts: known.parts(),
             body: None,
             message: Some(message),
+            sequence: outbound.sequence,
         };
         let terms = Terms {
             key,
@@ -162,6 +172,8 @@ impl Worker {
         if let Some(permissions) = &session.permissions
             && !permitted(permissions, publication.parts)
         {
+            let durable = session.durable;
+            self.record_settled(durable, publication.sequence, qos);
             return;
         }
         let Some(id) = session.connection else {
@@ -223,6 +235,11 @@ impl Worker {
             && connection.may_send(now);
         let message = publication.message().clone();
         let outbound = Outbound {
+            sequence: if qos == QoS::AtMostOnce {
+                0
+            } else {
+                publication.sequence
+            },
             message,
             qos,
             retain: terms.retain,
@@ -246,6 +263,11 @@ impl Worker {
             return;
         }
         let outbound = Outbound {
+            sequence: if qos == QoS::AtMostOnce {
+                0
+            } else {
+                publication.sequence
+            },
             message: publication.message().clone(),
             qos,
             retain: terms.retain,
@@ -283,12 +305,12 @@ impl Worker {
             && !permitted(permissions, parts)
         {
             // The right was revoked while the message waited.
-            self.drop_for(key, "not_authorized");
+            self.drop_outbound(key, &outbound, "not_authorized");
             return;
         }
         if !fits(parts, &envelope, connection) {
             // As if delivered [MQTT-3.1.2-25].
-            self.drop_for(key, "too_large");
+            self.drop_outbound(key, &outbound, "too_large");
             return;
         }
         if outbound.qos == QoS::AtMostOnce {
@@ -305,8 +327,17 @@ impl Worker {
         let counters = &self.shared.counters[self.index];
         counters.messages_stored.add(1);
         counters.messages_stored_bytes.add(message.size() as u64);
-        envelope.packet_identifier = session.outgoing.push(outbound);
+        let (durable, sequence, qos) = (session.durable, outbound.sequence, outbound.qos);
+        let identifier = session.outgoing.push(outbound);
+        envelope.packet_identifier = identifier;
         session.publish_status();
+        if qos == QoS::ExactlyOnce && self.journal.on {
+            self.record_in_flight(id, durable, sequence, identifier, Awaiting::Pubrec);
+        }
+        let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
+            return;
+        };
+        let counters = &self.shared.counters[self.index];
         let template = many.then_some(&mut self.template);
         let mut pen = Pen {
             connection,
@@ -356,6 +387,18 @@ impl Worker {
             self.settle_outgoing(key, identifier);
             self.drop_for(key, "too_large");
         }
+    }
+
+    /// A message kept for a session is not going to reach it.
+    pub(super) fn drop_outbound(
+        &mut self,
+        key: SessionKey,
+        outbound: &Outbound,
+        reason: &'static str,
+    ) {
+        let durable = self.session(key).map_or(0, |session| session.durable);
+        self.record_settled(durable, outbound.sequence, outbound.qos);
+        self.drop_for(key, reason);
     }
 
     /// Counts a message that does not reach a session.

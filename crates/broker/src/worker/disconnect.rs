@@ -181,6 +181,7 @@ impl Worker {
             self.end_session(key, "disconnected", now);
             return;
         }
+        self.record_session(key);
         match delay {
             Some(0) => self.release_will(key, now),
             Some(delay) => {
@@ -229,6 +230,7 @@ impl Worker {
         let Some(will) = self.session(key).and_then(|session| session.will.take()) else {
             return;
         };
+        self.record_session(key);
         self.publish_will(key, &will, now);
     }
 
@@ -240,6 +242,7 @@ impl Worker {
             return;
         };
         self.by_client.remove(&session.client);
+        self.record_end(&session.client, session.durable);
         let was_offline = session.offline_since != Time::NEVER && session.expiry_seconds != 0;
         if was_offline {
             self.counters().clients_disconnected.subtract(1);

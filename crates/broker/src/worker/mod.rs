@@ -13,7 +13,9 @@ mod packets;
 mod permit;
 mod publish;
 mod queue;
+mod record;
 mod redispatch;
+mod restore;
 mod retained;
 mod route;
 mod subscribe;
@@ -31,6 +33,7 @@ use crate::batch::{Batch, Item};
 use crate::connection::{Connection, Stage};
 use crate::counters::Counters;
 use crate::effect::{Decision, Effect, Event, Peer};
+use crate::journal::Journal;
 use crate::key::{ConnectionId, SessionKey};
 use crate::message::Message;
 use crate::outbox::{Outbox, Pool};
@@ -48,6 +51,8 @@ use drain::Draining;
 use system::SystemTopics;
 use timers::Timer;
 
+pub use restore::{Restored, RestoredSession, Restorer};
+
 /// A worker of the broker: a state machine without I/O.
 pub struct Worker {
     index: usize,
@@ -57,6 +62,7 @@ pub struct Worker {
     by_client: HashMap<Arc<str>, (u32, u32)>,
     routes: RouteCache,
     template: Template,
+    journal: Journal,
     pool: Pool,
     wheel: Wheel<Timer>,
     due: Vec<Timer>,
@@ -91,6 +97,10 @@ impl Worker {
             by_client: HashMap::new(),
             routes: RouteCache::new(),
             template: Template::default(),
+            journal: Journal {
+                on: shared.durable,
+                ..Journal::default()
+            },
             pool: Pool::default(),
             wheel: Wheel::new(),
             due: Vec::new(),
@@ -138,8 +148,7 @@ impl Worker {
             self.end_connection(id, Cause::NETWORK, now);
         }
         if let Some(mut connection) = self.connections.remove(id.index(), id.generation()) {
-            connection.outbox.advance(connection.outbox.len());
-            connection.outbox.release(&mut self.pool);
+            connection.outbox.discard(&mut self.pool);
         }
         self.settle(now);
     }
@@ -191,7 +200,13 @@ impl Worker {
     pub fn delivered(&mut self, batch: Batch, now: Time) {
         for item in batch.items {
             match item {
-                Item::Routed { message, route } => self.deliver_routed(message, &route, now),
+                Item::Routed {
+                    message,
+                    sequence,
+                    route,
+                } => {
+                    self.deliver_routed(message, sequence, &route, now);
+                }
                 Item::Chosen {
                     outbound,
                     granted,

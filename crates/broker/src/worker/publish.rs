@@ -196,6 +196,7 @@ impl Worker {
         if raw.qos == QoS::ExactlyOnce {
             if session.received.contains(raw.packet_identifier) {
                 // Taken before: answered again, never passed on again [MQTT-4.3.3-10].
+                self.gate_all(id);
                 return self.answer_publish(id, raw, ReasonCode::SUCCESS);
             }
             let version = connection.version;
@@ -230,8 +231,13 @@ impl Worker {
             parts,
             body,
             message: None,
+            sequence: 0,
         };
+        let recorded = self.journal.len();
         let reason = self.publish(&mut publication, seen, now);
+        if raw.qos != QoS::AtMostOnce {
+            self.gate_since(id, recorded);
+        }
         self.answer_publish(id, raw, reason)
     }
 
@@ -304,6 +310,7 @@ impl Worker {
             parts,
             body: None,
             message: Some(message),
+            sequence: 0,
         };
         if head.deadline <= now {
             return;

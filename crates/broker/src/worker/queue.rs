@@ -16,26 +16,23 @@ const PUMP_STEPS: usize = 4_096;
 impl Worker {
     /// Adds a message to a session's queue, within its limits.
     pub(super) fn enqueue(&mut self, key: SessionKey, outbound: Outbound) {
-        let limits = &self.shared.options.limits;
-        let (most, most_bytes) = (limits.max_queued_messages as usize, limits.max_queued_bytes);
-        let policy = limits.queue_full;
+        let policy = self.shared.options.limits.queue_full;
         let size = outbound.message.size() as u64;
+        while self.is_full(key, size) {
+            if policy != QueueFull::DropOldest {
+                self.refuse_queueing(key, &outbound, policy);
+                return;
+            }
+            match self.dequeue(key) {
+                Some(oldest) => self.drop_outbound(key, &oldest, "queue_full"),
+                // It is larger than a whole queue may be.
+                None => return self.refuse_queueing(key, &outbound, policy),
+            }
+        }
+        let most = self.shared.options.limits.max_queued_messages as usize;
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
             return;
         };
-        while session.queue.len() >= most || session.queued_bytes + size > most_bytes {
-            if policy != QueueFull::DropOldest || session.queue.is_empty() {
-                self.refuse_queueing(key, policy);
-                return;
-            }
-            let oldest = session.dequeue();
-            let bytes = oldest.map_or(0, |oldest| oldest.message.size());
-            let counters = &self.shared.counters[self.index];
-            counters.messages_stored.subtract(1);
-            counters.messages_stored_bytes.subtract(bytes as u64);
-            counters.publish_dropped.add(1);
-            session.count_dropped("queue_full");
-        }
         session.enqueue(outbound);
         session.publish_status();
         if policy == QueueFull::Reject && session.queue.len() >= most {
@@ -46,8 +43,19 @@ impl Worker {
         counters.messages_stored_bytes.add(size);
     }
 
-    fn refuse_queueing(&mut self, key: SessionKey, policy: QueueFull) {
-        self.drop_for(key, "queue_full");
+    /// Whether a session's queue has no room for `size` more bytes.
+    fn is_full(&self, key: SessionKey, size: u64) -> bool {
+        let limits = &self.shared.options.limits;
+        self.sessions
+            .get(key.slot(), key.epoch())
+            .is_some_and(|session| {
+                session.queue.len() >= limits.max_queued_messages as usize
+                    || session.queued_bytes + size > limits.max_queued_bytes
+            })
+    }
+
+    fn refuse_queueing(&mut self, key: SessionKey, outbound: &Outbound, policy: QueueFull) {
+        self.drop_outbound(key, outbound, "queue_full");
         let connection = self.session(key).and_then(|session| session.connection);
         if let Some(id) = connection
             && policy == QueueFull::Disconnect
@@ -137,8 +145,9 @@ impl Worker {
             let too_old = age != 0 && head.arrived.after_seconds(age) <= now;
             let waits = window_full && next.qos != QoS::AtMostOnce;
             if next.message.expired(now) || too_old {
-                self.dequeue(key);
-                self.drop_for(key, "expired");
+                if let Some(outbound) = self.dequeue(key) {
+                    self.drop_outbound(key, &outbound, "expired");
+                }
                 return true;
             }
             if waits {

@@ -38,6 +38,7 @@ impl Worker {
             parts: known.parts(),
             body: None,
             message: Some(message),
+            sequence: outbound.sequence,
         };
         self.deliver_to_group(&mut publication, &GroupRoute { group, members }, now);
     }

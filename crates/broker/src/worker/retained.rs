@@ -11,7 +11,7 @@ use crate::key::SessionKey;
 use crate::message::Message;
 use crate::outgoing::Outbound;
 use crate::session::RetainedWalk;
-use crate::shared::Retained;
+use crate::shared::{Kept, Retained};
 use crate::time::Time;
 
 /// Retained messages looked up at a time, under one lock.
@@ -25,17 +25,23 @@ impl Worker {
             return ReasonCode::TOPIC_NAME_INVALID;
         };
         if publication.parts.payload.is_empty() {
-            self.shared.clear_retained(topic);
+            if let Some(version) = self.shared.clear_retained(topic) {
+                self.record_cleared(topic, version);
+            }
             return ReasonCode::SUCCESS;
         }
-        let stored = self
-            .shared
-            .store_retained(topic, publication.message().clone());
-        if stored {
-            ReasonCode::SUCCESS
-        } else {
-            ReasonCode::QUOTA_EXCEEDED
+        let message = publication.message().clone();
+        let own = message.head().publisher == SessionKey::BROKER;
+        if !own && !self.journal.ready() {
+            return ReasonCode::QUOTA_EXCEEDED;
         }
+        let Some(stored) = self.shared.store_retained(topic, message.clone()) else {
+            return ReasonCode::QUOTA_EXCEEDED;
+        };
+        if !own {
+            self.record_retained(topic, &message, stored);
+        }
+        ReasonCode::SUCCESS
     }
 
     /// Begins to send the retained messages that match a new subscription.
@@ -80,11 +86,11 @@ impl Worker {
         let retained = self.shared.retained.read();
         let ended = retained
             .tree
-            .walk(&walk.filter, walk.after.as_deref(), |name, message| {
+            .walk(&walk.filter, walk.after.as_deref(), |name, kept| {
                 // No local holds for what the session itself had retained, too [MQTT-3.8.3-3].
-                let own = grant.no_local && message.head().publisher == key;
-                if !own && !message.expired(now) {
-                    found.push(message.clone());
+                let own = grant.no_local && kept.message.head().publisher == key;
+                if !own && !kept.message.expired(now) {
+                    found.push(kept.message.clone());
                 }
                 if found.len() < stride {
                     return true;
@@ -101,54 +107,65 @@ impl Worker {
         } else if last.is_some() {
             walk.after = last;
         }
+        let durable = session.durable;
         for message in found {
-            let identifiers = [grant.subscription_identifier];
-            let identifiers = if identifiers[0] == 0 {
-                &[][..]
-            } else {
-                &identifiers[..]
+            let identifiers = match grant.subscription_identifier {
+                0 => SmallVec::new(),
+                identifier => SmallVec::from_slice(&[identifier]),
             };
-            let qos = message.head().qos.min(grant.qos);
-            let outbound = Outbound {
+            let mut outbound = Outbound {
+                sequence: 0,
+                qos: message.head().qos.min(grant.qos),
                 message,
-                qos,
                 retain: true,
-                subscription_identifiers: SmallVec::from_slice(identifiers),
+                subscription_identifiers: identifiers,
                 group: None,
             };
+            self.record_outbound(durable, &mut outbound);
             self.send_new(key, outbound, false, now);
         }
         true
     }
 }
 
+/// The version a retained message has, and that of the one it replaced; 0: none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub version: u64,
+    pub replaced: u64,
+}
+
 impl crate::Shared {
-    /// False if the limits leave no room for it.
-    pub(crate) fn store_retained(&self, topic: &str, message: Message) -> bool {
+    /// What the message was stored as; `None` if the limits leave no room for it.
+    pub(crate) fn store_retained(&self, topic: &str, message: Message) -> Option<Stored> {
         let limits = &self.options.limits;
         let own = message.head().publisher == SessionKey::BROKER;
         let mut retained = self.retained.write();
         let size = message.size() as u64;
-        let old = retained.tree.get(topic).map(|old| old.size() as u64);
-        let bytes = retained.bytes - old.unwrap_or(0) + size;
+        let old = retained.tree.get(topic);
+        let (replaced, old_size) = old.map_or((0, 0), |old| (old.version, old.message.size()));
+        let new = old.is_none();
+        let bytes = retained.bytes - old_size as u64 + size;
         let clients = retained.tree.len() as u64 - retained.own;
-        let one_too_many = old.is_none() && clients >= limits.max_retained_messages;
+        let one_too_many = new && clients >= limits.max_retained_messages;
         if !own && (one_too_many || bytes > limits.max_retained_bytes) {
-            return false;
+            return None;
         }
-        retained.own += u64::from(own && old.is_none());
-        retained.tree.insert(topic, message);
+        retained.own += u64::from(own && new);
+        let version = self.sequence.draw();
+        retained.tree.insert(topic, Kept { message, version });
         self.count_retained(&mut retained, bytes);
-        true
+        Some(Stored { version, replaced })
     }
 
-    pub(crate) fn clear_retained(&self, topic: &str) {
+    /// The version that was cleared, if there was a message.
+    pub(crate) fn clear_retained(&self, topic: &str) -> Option<u64> {
         let mut retained = self.retained.write();
-        if let Some(old) = retained.tree.remove(topic) {
-            let bytes = retained.bytes - old.size() as u64;
-            retained.own -= u64::from(old.head().publisher == SessionKey::BROKER);
-            self.count_retained(&mut retained, bytes);
-        }
+        let old = retained.tree.remove(topic)?;
+        let bytes = retained.bytes - old.message.size() as u64;
+        retained.own -= u64::from(old.message.head().publisher == SessionKey::BROKER);
+        self.count_retained(&mut retained, bytes);
+        Some(old.version)
     }
 
     fn count_retained(&self, retained: &mut Retained, bytes: u64) {
@@ -157,18 +174,18 @@ impl crate::Shared {
     }
 
     /// Removes what has expired among the `most` retained messages behind `after`;
-    /// returns where to go on, or `None` at the end.
+    /// returns what it was, and where to go on, or `None` at the end.
     pub(crate) fn sweep_retained(
         &self,
         after: Option<&str>,
         most: usize,
         now: Time,
-    ) -> Option<Box<str>> {
+    ) -> (Vec<(Box<str>, u64)>, Option<Box<str>>) {
         let mut expired: Vec<Box<str>> = Vec::new();
         let mut seen = 0;
         let mut last: Option<Box<str>> = None;
-        self.retained.read().tree.walk("#", after, |name, message| {
-            if message.expired(now) {
+        self.retained.read().tree.walk("#", after, |name, kept| {
+            if kept.message.expired(now) {
                 expired.push(name.into());
             }
             seen += 1;
@@ -177,7 +194,10 @@ impl crate::Shared {
             }
             seen < most
         });
-        expired.iter().for_each(|topic| self.clear_retained(topic));
-        last
+        let cleared = expired.into_iter().filter_map(|topic| {
+            let version = self.clear_retained(&topic)?;
+            Some((topic, version))
+        });
+        (cleared.collect(), last)
     }
 }

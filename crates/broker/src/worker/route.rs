@@ -53,6 +53,12 @@ impl Worker {
         {
             return ReasonCode::QUOTA_EXCEEDED;
         }
+        if self.must_be_kept(publication, route) {
+            if !self.journal.ready() {
+                return ReasonCode::QUOTA_EXCEEDED;
+            }
+            self.record_routed(publication, route);
+        }
         self.deliver_local(publication, route, now);
         for worker in route.workers() {
             if worker != self.index {
@@ -61,6 +67,7 @@ impl Worker {
                     worker,
                     Item::Routed {
                         message,
+                        sequence: publication.sequence,
                         route: route.clone(),
                     },
                 );
@@ -91,6 +98,14 @@ impl Worker {
             0 => SmallVec::new(),
             identifier => SmallVec::from_slice(&[identifier]),
         };
+        let qos = publication.head.qos.min(grant.qos);
+        if self.journal.on && grant.durable != 0 && qos != QoS::AtMostOnce {
+            if publication.sequence == 0 {
+                publication.sequence = self.shared.sequence.draw();
+            }
+            let group = Some(&*route.group.name);
+            self.record_queued(grant.durable, publication, qos, retain, &identifiers, group);
+        }
         if key.worker() == self.index {
             let terms = Terms {
                 key,
@@ -103,6 +118,7 @@ impl Worker {
             return;
         }
         let outbound = Box::new(Outbound {
+            sequence: publication.sequence,
             message: publication.message().clone(),
             qos: publication.head.qos.min(grant.qos),
             retain,

@@ -33,6 +33,7 @@ impl Worker {
         let identifier = subscribe
             .properties
             .variable(PropertyId::SubscriptionIdentifier);
+        let recorded = self.journal.len();
         let mut reasons: SmallVec<[u8; 16]> = SmallVec::new();
         let mut walks: SmallVec<[RetainedWalk; 4]> = SmallVec::new();
         for request in subscribe.filters() {
@@ -48,6 +49,7 @@ impl Worker {
             properties: Properties::EMPTY,
             reasons: &reasons,
         };
+        self.gate_since(id, recorded);
         self.write_packet(id, &Packet::Suback(suback));
         for walk in walks {
             self.begin_retained(key, walk);
@@ -77,13 +79,19 @@ impl Worker {
             return Ok(Err(reason));
         }
         let maximum = QoS::from_u8(self.shared.options.protocol.maximum_qos).unwrap_or_default();
+        let durable = self.session(key).map_or(0, |session| session.durable);
+        if durable != 0 && !self.journal.ready() {
+            return Ok(Err(ReasonCode::QUOTA_EXCEEDED));
+        }
         let grant = Grant {
+            durable,
             subscription_identifier: identifier.unwrap_or(0),
             qos: request.qos.min(maximum),
             no_local: request.no_local,
             retain_as_published: request.retain_as_published,
         };
         let new = self.add_subscription(key, request.filter, &filter, grant);
+        self.record_subscription(request.filter, grant);
         if let Filter::Plain(plain) = filter
             && (request.retain_handling == 0 || (request.retain_handling == 1 && new))
         {
@@ -139,7 +147,7 @@ impl Worker {
     }
 
     /// Enters a subscription everywhere it belongs; true if it is new.
-    fn add_subscription(
+    pub(super) fn add_subscription(
         &mut self,
         key: SessionKey,
         whole: &str,
@@ -182,6 +190,7 @@ impl Worker {
             return;
         };
         let key = connection.session;
+        let recorded = self.journal.len();
         let mut reasons: SmallVec<[u8; 16]> = SmallVec::new();
         for filter in unsubscribe.filters() {
             reasons.push(self.unsubscribe(key, filter).0);
@@ -191,6 +200,7 @@ impl Worker {
             properties: Properties::EMPTY,
             reasons: &reasons,
         };
+        self.gate_since(id, recorded);
         self.write_packet(id, &Packet::Unsuback(unsuback));
     }
 
@@ -208,7 +218,9 @@ impl Worker {
             walks.retain(|walk| *walk.filter != *whole);
         }
         let client: Box<str> = (*session.client).into();
+        let durable = session.durable;
         self.remove_subscription(key, whole, &filter);
+        self.record_unsubscription(durable, whole);
         self.tell(|| Event::Unsubscribed {
             client,
             filter: whole.into(),

@@ -223,9 +223,13 @@ impl Worker {
             return;
         };
         let after = system.sweep_after.take();
-        system.sweep_after = self
+        let (cleared, last) = self
             .shared
             .sweep_retained(after.as_deref(), SWEEP_MESSAGES, now);
+        system.sweep_after = last;
+        for (topic, version) in cleared {
+            self.record_cleared(&topic, version);
+        }
     }
 }
 

@@ -1,0 +1,256 @@
+//! What a durable broker writes down, and what waits until it has been written.
+
+use noctule_packets::QoS;
+
+use super::Worker;
+use super::deliver::Publication;
+use super::retained::Stored;
+use crate::journal::{Records, Space, StoreState};
+use crate::keep;
+use crate::key::{ConnectionId, SessionKey};
+use crate::message::Message;
+use crate::outgoing::{Awaiting, Outbound};
+use crate::routes::{Grant, Route};
+use crate::time::Time;
+
+impl Worker {
+    /// What this turn promises, and the number it is to be committed under. To be
+    /// taken before the turn's output is written.
+    pub fn take_records(&mut self) -> Option<(u64, Records)> {
+        self.journal.take()
+    }
+
+    /// Everything up to `sequence` is on disk: what promised it may go out.
+    pub fn committed(&mut self, sequence: u64, now: Time) {
+        self.journal.commit(sequence);
+        while let Some(id) = self.journal.next_opened(sequence) {
+            if let Some(connection) = self.connection(id) {
+                connection.outbox.open_gates(sequence);
+                self.mark_dirty(id);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// How the store fares: while it is not ready, nothing new is promised.
+    pub fn set_store_state(&mut self, state: StoreState) {
+        self.journal.state = state;
+    }
+
+    /// Holds back what is written to a connection from here on, if this turn has
+    /// recorded anything since it had recorded `before` changes.
+    #[inline]
+    pub(super) fn gate_since(&mut self, id: ConnectionId, before: usize) {
+        if self.journal.on && self.journal.len() > before {
+            self.gate(id);
+        }
+    }
+
+    /// Holds back what is written from here on until everything recorded so far is
+    /// on disk: it says again what may have been promised a moment ago.
+    pub(super) fn gate_all(&mut self, id: ConnectionId) {
+        if self.journal.pending() {
+            self.gate(id);
+        }
+    }
+
+    fn gate(&mut self, id: ConnectionId) {
+        let sequence = self.journal.latest();
+        if let Some(connection) = self.connection(id) {
+            connection.outbox.gate(sequence);
+            self.journal.note_gate(id);
+        }
+    }
+
+    /// A name for the records of a session that outlives its connection.
+    pub(super) fn name_records(&mut self, expiry_seconds: u32) -> u64 {
+        if !self.journal.on || expiry_seconds == 0 {
+            return 0;
+        }
+        self.shared.sequence.draw()
+    }
+
+    pub(super) fn record_session(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key.slot(), key.epoch()) else {
+            return;
+        };
+        if session.durable == 0 {
+            return;
+        }
+        let wall = self.shared.wall;
+        self.journal
+            .put(Space::Session, &[session.client.as_bytes()], |out| {
+                keep::write_session(session, wall, out);
+            });
+    }
+
+    pub(super) fn record_end(&mut self, client: &str, durable: u64) {
+        if durable == 0 {
+            return;
+        }
+        let key = durable.to_be_bytes();
+        self.journal.delete(Space::Session, &[client.as_bytes()]);
+        self.journal.delete_prefix(Space::Subscription, &key);
+        self.journal.delete_prefix(Space::Received, &key);
+        self.journal.clear(Space::Queue, &key);
+        self.journal.clear(Space::InFlight, &key);
+    }
+
+    pub(super) fn record_subscription(&mut self, whole: &str, grant: Grant) {
+        if grant.durable != 0 {
+            let key = [&grant.durable.to_be_bytes()[..], whole.as_bytes()];
+            self.journal.put(Space::Subscription, &key, |out| {
+                keep::write_grant(grant, out)
+            });
+        }
+    }
+
+    pub(super) fn record_unsubscription(&mut self, durable: u64, whole: &str) {
+        if durable != 0 {
+            let key = [&durable.to_be_bytes()[..], whole.as_bytes()];
+            self.journal.delete(Space::Subscription, &key);
+        }
+    }
+
+    /// Whether a message would have to be written down for somebody.
+    pub(super) fn must_be_kept(&self, publication: &Publication<'_>, route: &Route) -> bool {
+        if !self.journal.on || publication.head.qos == QoS::AtMostOnce {
+            return false;
+        }
+        let members = route.groups.iter().flat_map(|group| group.members.iter());
+        route
+            .targets()
+            .iter()
+            .any(|target| target.durable != 0 && target.qos != QoS::AtMostOnce)
+            || members.clone().any(|member| member.grant.durable != 0)
+    }
+
+    /// Writes a message down for every durable session of its route, whichever
+    /// worker they live on: the publisher's acknowledgement is this worker's to send.
+    pub(super) fn record_routed(&mut self, publication: &mut Publication<'_>, route: &Route) {
+        publication.sequence = self.shared.sequence.draw();
+        for target in route.targets() {
+            let qos = publication.head.qos.min(target.qos);
+            let wanted = target.durable != 0 && qos != QoS::AtMostOnce;
+            if !wanted || !target.is_for(publication.head.publisher) {
+                continue;
+            }
+            let retain = target.retain_as_published && publication.head.retain;
+            let identifiers = route.identifiers(target);
+            self.record_queued(target.durable, publication, qos, retain, identifiers, None);
+        }
+    }
+
+    pub(super) fn record_queued(
+        &mut self,
+        durable: u64,
+        publication: &Publication<'_>,
+        qos: QoS,
+        retain: bool,
+        identifiers: &[u32],
+        group: Option<&str>,
+    ) {
+        let (wall, head) = (self.shared.wall, publication.head);
+        let key = durable.to_be_bytes();
+        self.journal
+            .append(Space::Queue, &key, publication.sequence, |out| {
+                keep::write_terms(qos, retain, identifiers, group, out);
+                keep::write_parts(&head, publication.parts, wall, out);
+            });
+    }
+
+    /// A message with a place of its own in a session's queue: a retained one that a
+    /// new subscription is sent.
+    pub(super) fn record_outbound(&mut self, durable: u64, outbound: &mut Outbound) {
+        if durable == 0 || outbound.qos == QoS::AtMostOnce || !self.journal.on {
+            return;
+        }
+        outbound.sequence = self.shared.sequence.draw();
+        let wall = self.shared.wall;
+        let Outbound {
+            qos,
+            retain,
+            subscription_identifiers,
+            message,
+            sequence,
+            ..
+        } = outbound;
+        self.journal
+            .append(Space::Queue, &durable.to_be_bytes(), *sequence, |out| {
+                keep::write_terms(*qos, *retain, subscription_identifiers, None, out);
+                keep::write_message(message, wall, out);
+            });
+    }
+
+    /// A QoS 2 message is about to be sent under an identifier, which must be the
+    /// same when it is sent again: the PUBLISH waits for this.
+    pub(super) fn record_in_flight(
+        &mut self,
+        id: ConnectionId,
+        durable: u64,
+        sequence: u64,
+        identifier: u16,
+        awaiting: Awaiting,
+    ) {
+        if durable == 0 || sequence == 0 || !self.journal.on {
+            return;
+        }
+        let key = durable.to_be_bytes();
+        self.journal.append(Space::InFlight, &key, sequence, |out| {
+            keep::write_in_flight(identifier, awaiting, out);
+        });
+        if awaiting == Awaiting::Pubcomp {
+            self.journal.remove(Space::Queue, &key, sequence);
+        }
+        self.gate(id);
+    }
+
+    /// A message is done with, one way or the other.
+    #[inline]
+    pub(super) fn record_settled(&mut self, durable: u64, sequence: u64, qos: QoS) {
+        if durable == 0 || sequence == 0 || !self.journal.on {
+            return;
+        }
+        let key = durable.to_be_bytes();
+        self.journal.remove(Space::Queue, &key, sequence);
+        if qos == QoS::ExactlyOnce {
+            self.journal.remove(Space::InFlight, &key, sequence);
+        }
+    }
+
+    pub(super) fn record_retained(&mut self, topic: &str, message: &Message, stored: Stored) {
+        let wall = self.shared.wall;
+        let key = topic.as_bytes();
+        self.journal
+            .append(Space::Retained, key, stored.version, |out| {
+                keep::write_message(message, wall, out);
+            });
+        if stored.replaced != 0 {
+            self.journal.remove(Space::Retained, key, stored.replaced);
+        }
+    }
+
+    /// Two workers may write one topic at a time: what counts is the version, not
+    /// whose records come first.
+    pub(super) fn record_cleared(&mut self, topic: &str, version: u64) {
+        let key = topic.as_bytes();
+        self.journal.put(Space::Cleared, &[key], |out| {
+            out.extend_from_slice(&version.to_be_bytes());
+        });
+        self.journal.remove(Space::Retained, key, version);
+    }
+
+    /// A QoS 2 message has been taken from a durable client, or released by it.
+    pub(super) fn record_received(&mut self, durable: u64, identifier: u16, held: bool) {
+        if durable == 0 {
+            return;
+        }
+        let (durable, identifier) = (durable.to_be_bytes(), identifier.to_be_bytes());
+        let key = [&durable[..], &identifier[..]];
+        if held {
+            self.journal.put(Space::Received, &key, |_| ());
+        } else {
+            self.journal.delete(Space::Received, &key);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What was kept comes back: sessions to their workers, retained messages to all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hashbrown::HashMap;
+use noctule_topics::Filter;
+
+use super::Worker;
+use super::timers::Timer;
+use crate::journal::Space;
+use crate::keep::{self, KeptSession};
+use crate::key::SessionKey;
+use crate::message::Message;
+use crate::outgoing::{Awaiting, Outbound};
+use crate::routes::Grant;
+use crate::session::{NEVER_EXPIRES, Session};
+use crate::shared::{Kept, Shared};
+use crate::time::Time;
+
+/// Gathers what a store held, in any order, and gives it to the workers.
+pub struct Restorer {
+    shared: Arc<Shared>,
+    sessions: HashMap<Box<str>, KeptSession>,
+    subscriptions: HashMap<u64, Vec<(Box<str>, Grant)>>,
+    queues: HashMap<u64, BTreeMap<u64, Queued>>,
+    in_flight: HashMap<u64, BTreeMap<u64, (u16, Awaiting)>>,
+    received: HashMap<u64, Vec<u16>>,
+    retained: HashMap<Box<str>, (u64, Message)>,
+    cleared: HashMap<Box<str>, u64>,
+    highest: u64,
+    unreadable: u64,
+}
+
+/// A queued message and the group that chose its session.
+type Queued = (Outbound, Option<Box<str>>);
+
+/// One session as it comes back.
+pub struct RestoredSession {
+    client: Box<str>,
+    kept: KeptSession,
+    subscriptions: Vec<(Box<str>, Grant)>,
+    queue: BTreeMap<u64, Queued>,
+    in_flight: BTreeMap<u64, (u16, Awaiting)>,
+    received: Vec<u16>,
+}
+
+/// What [`Restorer::finish`] made of the records.
+pub struct Restored {
+    /// By worker.
+    pub sessions: Vec<Vec<RestoredSession>>,
+    pub retained_messages: usize,
+    /// Records that made no sense, and what they held is lost.
+    pub unreadable: u64,
+}
+
+impl Restorer {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Restorer {
+        Restorer {
+            shared,
+            sessions: HashMap::new(),
+            subscriptions: HashMap::new(),
+            queues: HashMap::new(),
+            in_flight: HashMap::new(),
+            received: HashMap::new(),
+            retained: HashMap::new(),
+            cleared: HashMap::new(),
+            highest: 0,
+            unreadable: 0,
+        }
+    }
+
+    /// One record as it was kept; `sequence` is 0 for a plain value.
+    pub fn add(&mut self, space: u8, key: &[u8], sequence: u64, value: &[u8]) {
+        self.highest = self.highest.max(sequence);
+        if self.read(space, key, sequence, value).is_none() {
+            self.unreadable += 1;
+        }
+    }
+
+    fn read(&mut self, space: u8, key: &[u8], sequence: u64, value: &[u8]) -> Option<()> {
+        let wall = self.shared.wall;
+        let durable = || key.first_chunk().map(|id| u64::from_be_bytes(*id));
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        match Space::from_u8(space)? {
+            Space::Session => {
+                let kept = keep::read_session(value)?;
+                self.highest = self.highest.max(kept.durable);
+                self.sessions.insert(text(key)?.into(), kept);
+            }
+            Space::Subscription => {
+                let id = durable()?;
+                let entry = (text(&key[8..])?.into(), keep::read_grant(value, id)?);
+                self.subscriptions.entry(id).or_default().push(entry);
+            }
+            Space::Queue => {
+                let queued = keep::read_queued(value, sequence, wall)?;
+                self.queues
+                    .entry(durable()?)
+                    .or_default()
+                    .insert(sequence, queued);
+            }
+            Space::InFlight => {
+                let state = keep::read_in_flight(value)?;
+                self.in_flight
+                    .entry(durable()?)
+                    .or_default()
+                    .insert(sequence, state);
+            }
+            Space::Received => {
+                let identifier = u16::from_be_bytes(key.get(8..)?.try_into().ok()?);
+                self.received
+                    .entry(durable()?)
+                    .or_default()
+                    .push(identifier);
+            }
+            Space::Retained => {
+                let message = keep::read_message(value, wall)?;
+                let known = self
+                    .retained
+                    .entry(text(key)?.into())
+                    .or_insert((0, message.clone()));
+                if known.0 < sequence {
+                    *known = (sequence, message);
+                }
+            }
+            Space::Cleared => {
+                let version = u64::from_be_bytes(value.try_into().ok()?);
+                self.highest = self.highest.max(version);
+                self.cleared.insert(text(key)?.into(), version);
+            }
+        }
+        Some(())
+    }
+
+    /// Puts the retained messages where all workers find them, and sorts the
+    /// sessions by the worker each belongs to.
+    #[must_use]
+    pub fn finish(mut self) -> Restored {
+        self.shared.sequence.begin_above(self.highest);
+        let mut retained_messages = 0;
+        for (topic, (version, message)) in self.retained.drain() {
+            let cleared = self
+                .cleared
+                .get(&topic)
+                .is_some_and(|&cleared| cleared >= version);
+            if !cleared && !message.expired(Time(0)) {
+                self.shared
+                    .restore_retained(&topic, Kept { message, version });
+                retained_messages += 1;
+            }
+        }
+        let mut sessions: Vec<Vec<RestoredSession>> =
+            (0..self.shared.workers).map(|_| Vec::new()).collect();
+        for (client, kept) in std::mem::take(&mut self.sessions) {
+            let id = kept.durable;
+            let worker = self.shared.worker_of(&client);
+            sessions[worker].push(RestoredSession {
+                client,
+                kept,
+                subscriptions: self.subscriptions.remove(&id).unwrap_or_default(),
+                queue: self.queues.remove(&id).unwrap_or_default(),
+                in_flight: self.in_flight.remove(&id).unwrap_or_default(),
+                received: self.received.remove(&id).unwrap_or_default(),
+            });
+        }
+        Restored {
+            sessions,
+            retained_messages,
+            unreadable: self.unreadable,
+        }
+    }
+}
+
+impl Worker {
+    /// Takes back the sessions that are this worker's, before any client comes.
+    /// `wall_milliseconds` is the time since 1970 at `now`.
+    pub fn restore(&mut self, sessions: Vec<RestoredSession>, wall_milliseconds: u64, now: Time) {
+        for restored in sessions {
+            self.restore_session(restored, wall_milliseconds, now);
+        }
+        self.settle(now);
+    }
+
+    fn restore_session(&mut self, restored: RestoredSession, wall: u64, now: Time) {
+        let kept = restored.kept;
+        let client: Arc<str> = restored.client.into();
+        let mut session = Session::new(client.clone(), kept.user);
+        session.durable = kept.durable;
+        session.expiry_seconds = kept.expiry_seconds;
+        session.offline_since = now;
+        session.will = kept.will;
+        restored
+            .received
+            .iter()
+            .for_each(|&identifier| session.received.insert(identifier));
+        let (slot, epoch) = self.sessions.insert(session);
+        self.by_client.insert(client, (slot, epoch));
+        let key = SessionKey::session(self.index, slot, epoch);
+        self.counters().clients_disconnected.add(1);
+        self.shared.offline.fetch_add(1, Relaxed);
+        self.offline.push_back(key);
+        for (whole, grant) in restored.subscriptions {
+            if let Ok(filter) = Filter::parse(&whole) {
+                self.add_subscription(key, &whole, &filter, grant);
+            }
+        }
+        self.restore_messages(key, restored.queue, restored.in_flight);
+        // A clock that went back counts as no time at all.
+        let since = kept.offline_since.unwrap_or(wall);
+        let elapsed_seconds = wall.saturating_sub(since) / 1_000;
+        self.restore_timers(key, elapsed_seconds, now);
+    }
+
+    fn restore_messages(
+        &mut self,
+        key: SessionKey,
+        mut queue: BTreeMap<u64, Queued>,
+        in_flight: BTreeMap<u64, (u16, Awaiting)>,
+    ) {
+        let shared = self.shared.clone();
+        let with_group = |(mut outbound, group): Queued| {
+            outbound.group = group.and_then(|name| shared.subscriptions.group_named(&name));
+            outbound
+        };
+        let (mut stored, mut bytes) = (0, 0);
+        let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
+            return;
+        };
+        for (sequence, (identifier, awaiting)) in in_flight {
+            let outbound = queue.remove(&sequence).map(with_group);
+            if awaiting == Awaiting::Pubrec && outbound.is_none() {
+                continue;
+            }
+            bytes += outbound
+                .as_ref()
+                .map_or(0, |each| each.message.size() as u64);
+            stored += 1;
+            session
+                .outgoing
+                .restore(identifier, awaiting, sequence, outbound);
+        }
+        for outbound in queue.into_values().map(with_group) {
+            bytes += outbound.message.size() as u64;
+            stored += 1;
+            session.enqueue(outbound);
+        }
+        self.counters().messages_stored.add(stored);
+        self.counters().messages_stored_bytes.add(bytes);
+    }
+
+    fn restore_timers(&mut self, key: SessionKey, elapsed_seconds: u64, now: Time) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let expiry = session.expiry_seconds;
+        let delay = session
+            .will
+            .as_ref()
+            .map(|will| u64::from(will.delay_seconds));
+        if let Some(delay) = delay {
+            let due = now.after_seconds(delay.saturating_sub(elapsed_seconds));
+            self.wheel.insert(due, Timer::Will(key, now));
+        }
+        if expiry != NEVER_EXPIRES {
+            let left = u64::from(expiry).saturating_sub(elapsed_seconds);
+            self.wheel
+                .insert(now.after_seconds(left), Timer::SessionExpiry(key, now));
+        }
+    }
+}
+
+impl Shared {
+    fn restore_retained(&self, topic: &str, kept: Kept) {
+        let mut retained = self.retained.write();
+        retained.bytes += kept.message.size() as u64;
+        retained.tree.insert(topic, kept);
+        self.retained_bytes.store(retained.bytes, Relaxed);
+    }
+}
