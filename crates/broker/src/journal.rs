@@ -157,6 +157,13 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
+    pub fn new(on: bool) -> Journal {
+        Journal {
+            on,
+            ..Journal::default()
+        }
+    }
+
     /// How many changes this turn has recorded: to see whether something was.
     pub fn len(&self) -> usize {
         self.records.len()

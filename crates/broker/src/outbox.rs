@@ -62,7 +62,10 @@ impl Outbox {
     pub fn is_empty(&self) -> bool {
         match self.gates.as_ref().and_then(|gates| gates.front()) {
             Some(gate) => gate.at == self.sent && gate.splices == 0,
-            None => self.len() == 0,
+            None => {
+                self.sent == self.bytes.len()
+                    && self.splices.as_ref().is_none_or(|each| each.bytes == 0)
+            }
         }
     }
 
@@ -127,7 +130,7 @@ impl Outbox {
             }
         }
         self.sent = (self.sent + n).min(self.bytes.len());
-        if self.len() == 0 && self.gates.is_none() {
+        if self.is_spent() {
             self.bytes.clear();
             self.sent = 0;
             self.splices = None;
@@ -203,6 +206,11 @@ impl Outbox {
         }
     }
 
+    /// Whether nothing is in it, not even behind a gate.
+    fn is_spent(&self) -> bool {
+        self.gates.is_none() && self.is_empty()
+    }
+
     /// Forgets everything.
     pub(crate) fn discard(&mut self, pool: &mut Pool) {
         self.gates = None;
@@ -212,7 +220,7 @@ impl Outbox {
 
     /// Gives the buffer back if nothing is in it.
     pub(crate) fn release(&mut self, pool: &mut Pool) {
-        if self.bytes.capacity() != 0 && self.len() == 0 && self.gates.is_none() {
+        if self.bytes.capacity() != 0 && self.is_spent() {
             pool.give(std::mem::take(&mut self.bytes));
         }
     }

@@ -97,10 +97,7 @@ impl Worker {
             by_client: HashMap::new(),
             routes: RouteCache::new(),
             template: Template::default(),
-            journal: Journal {
-                on: shared.durable,
-                ..Journal::default()
-            },
+            journal: Journal::new(shared.durable),
             pool: Pool::default(),
             wheel: Wheel::new(),
             due: Vec::new(),

@@ -135,6 +135,9 @@ pub(crate) struct Stored {
     pub replaced: u64,
 }
 
+/// A topic and the version that was cleared.
+type Cleared = (Box<str>, u64);
+
 impl crate::Shared {
     /// What the message was stored as; `None` if the limits leave no room for it.
     pub(crate) fn store_retained(&self, topic: &str, message: Message) -> Option<Stored> {
@@ -180,7 +183,7 @@ impl crate::Shared {
         after: Option<&str>,
         most: usize,
         now: Time,
-    ) -> (Vec<(Box<str>, u64)>, Option<Box<str>>) {
+    ) -> (Vec<Cleared>, Option<Box<str>>) {
         let mut expired: Vec<Box<str>> = Vec::new();
         let mut seen = 0;
         let mut last: Option<Box<str>> = None;
