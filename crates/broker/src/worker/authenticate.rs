@@ -95,9 +95,10 @@ impl Worker {
             _ => return Err(Error::protocol_error("AUTH with a reason code out of turn")),
         };
         connection.rare().reauthenticating = stage == Stage::Open;
-        let session = self.session(key);
-        let client_identifier =
-            session.map_or_else(|| "".into(), |session| (*session.client).into());
+        let client_identifier = match self.session(key) {
+            Some(session) => (*session.client).into(),
+            None => self.announced_client(id),
+        };
         let request = AuthenticationRequest {
             stage: asks,
             client_identifier,
@@ -113,6 +114,15 @@ impl Worker {
         };
         self.ask(id, request);
         Ok(())
+    }
+
+    /// The client identifier of a CONNECT that waits for its authenticator.
+    fn announced_client(&mut self, id: ConnectionId) -> Box<str> {
+        let waiting = self
+            .connection(id)
+            .and_then(|connection| connection.rare.as_ref());
+        let connect = waiting.and_then(|rare| Connect::decode(0, &rare.connect).ok());
+        connect.map_or_else(Box::default, |connect| connect.client_identifier.into())
     }
 
     /// What the authenticator says.
