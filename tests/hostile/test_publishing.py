@@ -56,13 +56,14 @@ def test_topics_as_long_and_deep_as_can_be(siege):
         for _ in range(size(20, 10_000)):
             with contextlib.suppress(OSError):
                 publisher.send_publish(name, b"")
+            while watcher.has_packet():
+                watcher.receive()
         publisher.send(wire.PINGREQ)
         answer = publisher.receive()
         if answer is None or answer.type == "DISCONNECT":
             assert answer is None or answer.code in (TOPIC_NAME_INVALID, 0x97, TOO_LARGE)
             publisher = siege.connect()
         assert time.monotonic() - begin < 2
-    watcher.close()
 
 
 @hostile("B4")
