@@ -164,13 +164,23 @@ impl Link {
         self.down.clear();
     }
 
+    /// Whether nothing is under way.
+    pub fn is_quiet(&self) -> bool {
+        let up = self.broker_gone || self.up.len() == 0;
+        let down = self.client_gone || (self.down.len() == 0 && !self.pending);
+        up && down
+    }
+
     /// When something may move here.
     pub fn next_due(&self) -> Option<Time> {
         if self.stalled {
             return None;
         }
-        let up = self.up.next_due().filter(|_| !self.paused);
-        let down = self.down.next_due();
+        let up = self
+            .up
+            .next_due()
+            .filter(|_| !self.paused && !self.broker_gone);
+        let down = self.down.next_due().filter(|_| !self.client_gone);
         up.into_iter().chain(down).min()
     }
 }

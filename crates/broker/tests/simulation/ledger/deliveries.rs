@@ -138,8 +138,9 @@ impl Ledger {
             .iter()
             .any(|each| each.client == delivery.client && !each.retained);
         // What its publisher sent again may be late: if it was sent first before the
-        // subscription, or was lost the first time for want of QoS or of room.
-        let may_be_lost = delivery.qos == QoS::AtMostOnce || self.tight;
+        // subscription, or was lost the first time for want of QoS, time or room.
+        let expires = message.expiry_seconds.is_some();
+        let may_be_lost = delivery.qos == QoS::AtMostOnce || expires || self.may_refuse;
         let lost = may_be_lost && message.sends > 1;
         let sent = message.sent.unwrap_or(Time::NEVER);
         let heard = self

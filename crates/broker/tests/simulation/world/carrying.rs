@@ -157,7 +157,7 @@ impl World {
             self.plan.delay_micros
         };
         let due = self.scene.now.0 + random.between(0, longest);
-        if !link.ends_down {
+        if !link.ends_down && !link.client_gone {
             link.down.push(bytes, Time(due));
         }
         let room_again = n > 0 || random.chance(5);
@@ -173,7 +173,8 @@ impl World {
         if !link.closing || link.broker_gone {
             return;
         }
-        if link.pending && !self.scene.random.chance(10) {
+        let patient = self.resting || !self.scene.random.chance(10);
+        if link.pending && patient && !link.ends_down {
             return;
         }
         link.broker_gone = true;

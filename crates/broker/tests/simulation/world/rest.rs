@@ -91,10 +91,7 @@ impl World {
             && clients.clone().all(|each| each.is_at_rest())
             && clients.clone().all(|each| each.stage != Stage::Waiting)
             && self.parcels.iter().all(|each| each.is_empty())
-            && self.live.iter().all(|&link| {
-                let link = &self.links[link];
-                link.up.len() == 0 && link.down.len() == 0 && !link.pending
-            })
+            && self.live.iter().all(|&link| self.links[link].is_quiet())
     }
 
     /// A subscriber that comes now gets the last retained message of every topic.
