@@ -28,8 +28,10 @@ def command_of(name: str) -> list[str]:
     if name != "mqttjs":
         return [sys.executable, str(HERE / "peers" / f"{name}_peer.py")]
     node = shutil.which("node")
-    if node is None or not (NODE_MODULES / "node_modules" / "mqtt").is_dir():
-        pytest.skip("mqtt.js needs node and npm, which are not on this machine")
+    if node is None:
+        pytest.skip("mqtt.js needs node, which is not on this machine")
+    if not (NODE_MODULES / "node_modules" / "mqtt").is_dir():
+        pytest.skip("mqtt.js is not installed; `make test-python` does that where there is npm")
     return [node, str(HERE / "node" / "peer.mjs"), str(NODE_MODULES)]
 
 
