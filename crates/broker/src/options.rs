@@ -96,7 +96,7 @@ pub struct Limits {
     /// How long a connection may take nothing of what waits for it.
     pub write_timeout_seconds: u64,
     /// How often a subscriber that holds its publishers back is looked at: after
-    /// three such periods with less than 64 KiB taken in each, its QoS 0 messages
+    /// two such periods with less than 64 KiB taken in each, its QoS 0 messages
     /// are dropped instead. 0: nobody is ever held.
     pub hold_publishers_milliseconds: u64,
     /// PUBLISH packets taken from one client a second; 0: no limit.

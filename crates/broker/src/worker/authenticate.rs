@@ -6,7 +6,8 @@ use noctule_packets::{
 };
 
 use super::Worker;
-use super::connect::{Admission, Refusal};
+use super::connack::Refusal;
+use super::connect::Admission;
 use super::disconnect::Cause;
 use crate::connection::{Stage, pause};
 use crate::effect::{AuthenticationRequest, AuthenticationStage, Decision, Effect};

@@ -1,18 +1,15 @@
 //! A message to one session: written now, put in flight, or queued.
 
-use noctule_packets::{QoS, Version};
+use noctule_packets::QoS;
 use smallvec::SmallVec;
 
 use super::Worker;
+use super::pen::{Pen, fits};
 use crate::access::Permissions;
 use crate::batch::Item;
-use crate::connection::Connection;
-use crate::counters::Counters;
 use crate::key::SessionKey;
-use crate::message::{
-    Envelope, Head, Message, Parts, encode_before_payload, layout, remaining_expiry,
-};
-use crate::outbox::{Pool, SHARED_PAYLOAD_BYTES};
+use crate::message::{Envelope, Head, Message, Parts, remaining_expiry};
+use crate::outbox::SHARED_PAYLOAD_BYTES;
 use crate::outgoing::{Awaiting, Outbound};
 use crate::routes::{GroupRoute, Route};
 use crate::shared::GroupRef;
@@ -53,22 +50,6 @@ pub(super) struct Terms<'a> {
 /// before QoS 0 messages are dropped: those already on their way from another
 /// worker when it is told to hold need room.
 const HELD_ROOM: usize = 8;
-
-/// The last PUBLISH written for many: the next subscriber on equal terms gets a
-/// copy with another packet identifier in it. For speed (benches/session.rs).
-#[derive(Default)]
-pub(super) struct Template {
-    of: Option<(Version, QoS, bool)>,
-    bytes: Vec<u8>,
-    identifier_at: usize,
-    total: usize,
-}
-
-impl Template {
-    pub fn forget(&mut self) {
-        self.of = None;
-    }
-}
 
 impl Worker {
     /// To every target of a route that lives on this worker.
@@ -419,140 +400,4 @@ impl Worker {
 
 fn permitted(permissions: &Permissions, parts: Parts<'_>) -> bool {
     std::str::from_utf8(parts.topic).is_ok_and(|topic| permissions.may_receive(topic))
-}
-
-/// Whether a client takes a packet of this size.
-#[inline]
-fn fits(parts: Parts<'_>, envelope: &Envelope<'_>, connection: &Connection) -> bool {
-    layout(parts, envelope)
-        .is_some_and(|layout| layout.total() <= connection.maximum_packet_bytes as usize)
-}
-
-/// What writes PUBLISH packets to one connection.
-struct Pen<'a> {
-    connection: &'a mut Connection,
-    pool: &'a mut Pool,
-    template: Option<&'a mut Template>,
-    counters: &'a Counters,
-}
-
-impl Pen<'_> {
-    /// False if the packet is larger than the client takes; nothing is written then.
-    #[inline]
-    fn write(
-        &mut self,
-        parts: Parts<'_>,
-        message: Option<&Message>,
-        envelope: Envelope<'_>,
-    ) -> bool {
-        let plain = envelope.subscription_identifiers.is_empty()
-            && !envelope.dup
-            && self.connection.outgoing_aliases.is_none();
-        if plain
-            && let Some(template) = self.template.take()
-            && !(message.is_some() && parts.payload.len() >= SHARED_PAYLOAD_BYTES)
-        {
-            return self.write_by_template(template, parts, envelope);
-        }
-        self.write_anew(parts, message, envelope)
-    }
-
-    fn write_by_template(
-        &mut self,
-        template: &mut Template,
-        parts: Parts<'_>,
-        envelope: Envelope<'_>,
-    ) -> bool {
-        let of = Some((envelope.version, envelope.qos, envelope.retain));
-        if template.of != of {
-            let Some(layout) = layout(parts, &envelope) else {
-                return false;
-            };
-            template.bytes.clear();
-            encode_before_payload(&mut template.bytes, parts, &envelope, layout);
-            template.bytes.extend_from_slice(parts.payload);
-            template.total = layout.total();
-            template.identifier_at = identifier_offset(&template.bytes, parts);
-            template.of = of;
-        }
-        if template.total > self.connection.maximum_packet_bytes as usize {
-            return false;
-        }
-        if envelope.qos != QoS::AtMostOnce {
-            let identifier = envelope.packet_identifier.to_be_bytes();
-            template.bytes[template.identifier_at..][..2].copy_from_slice(&identifier);
-        }
-        let out = self.connection.outbox.buffer(self.pool);
-        out.extend_from_slice(&template.bytes);
-        self.count(parts);
-        true
-    }
-
-    fn write_anew(
-        &mut self,
-        parts: Parts<'_>,
-        message: Option<&Message>,
-        mut envelope: Envelope<'_>,
-    ) -> bool {
-        let largest = self.connection.maximum_packet_bytes as usize;
-        let Some(mut size) = layout(parts, &envelope) else {
-            return false;
-        };
-        if size.total() > largest {
-            return false;
-        }
-        if let Some(aliases) = &mut self.connection.outgoing_aliases
-            && size.total() + 5 <= largest
-        {
-            envelope.alias = Some(aliases.assign(parts.topic));
-            match layout(parts, &envelope) {
-                Some(with_alias) => size = with_alias,
-                None => return false,
-            }
-        }
-        let out = self.connection.outbox.buffer(self.pool);
-        encode_before_payload(out, parts, &envelope, size);
-        match message {
-            Some(message) if parts.payload.len() >= SHARED_PAYLOAD_BYTES => {
-                self.connection.outbox.splice_payload(message.clone());
-            }
-            _ => out.extend_from_slice(parts.payload),
-        }
-        self.count(parts);
-        true
-    }
-
-    #[inline]
-    fn count(&mut self, parts: Parts<'_>) {
-        self.counters.messages_sent.add(1);
-        self.counters.publish_sent.add(1);
-        self.counters
-            .publish_bytes_sent
-            .add(parts.payload.len() as u64);
-        if let Some(rates) = self
-            .connection
-            .rare
-            .as_mut()
-            .and_then(|rare| rare.limits.as_mut())
-        {
-            rates
-                .messages_out
-                .iter_mut()
-                .for_each(|bucket| bucket.spend(1));
-            rates
-                .bytes_out
-                .iter_mut()
-                .for_each(|bucket| bucket.spend(parts.payload.len() as u64));
-        }
-    }
-}
-
-/// Where the packet identifier stands in a PUBLISH: behind header and topic.
-fn identifier_offset(packet: &[u8], parts: Parts<'_>) -> usize {
-    let header = packet[1..]
-        .iter()
-        .take_while(|&&byte| byte & 0x80 != 0)
-        .count()
-        + 2;
-    header + 2 + parts.topic.len()
 }

@@ -10,9 +10,9 @@ use crate::time::Time;
 
 /// What a subscriber that gets on takes in a hold period, at least. The kernel
 /// frees room in lumps of up to 128 KiB, so one lean period says little: it is the
-/// third in a row that makes a subscriber slow.
+/// second in a row that makes a subscriber slow.
 const PROGRESS_BYTES: u64 = 64 << 10;
-const LEAN_PERIODS: u8 = 3;
+const LEAN_PERIODS: u8 = 2;
 
 impl Worker {
     /// Leaves a connection unread, for one more reason.

@@ -4,12 +4,14 @@
 
 mod acknowledge;
 mod authenticate;
+mod connack;
 mod connect;
 mod deliver;
 mod disconnect;
 mod drain;
 mod hold;
 mod packets;
+mod pen;
 mod permit;
 mod publish;
 mod queue;
@@ -45,9 +47,9 @@ use crate::slab::Slab;
 use crate::time::Time;
 use crate::wheel::Wheel;
 
-use deliver::Template;
 use disconnect::Cause;
 use drain::Draining;
+use pen::Template;
 use system::SystemTopics;
 use timers::Timer;
 
