@@ -4,9 +4,10 @@ Built from `crates/python`. Every call that may wait releases the GIL, and with 
 asking for events the engine's threads never touch it.
 """
 
+from collections.abc import Callable
 from typing import Self, final
 
-__all__ = ["DecodeError", "Engine", "decode"]
+__all__ = ["DecodeError", "Engine", "bench", "decode"]
 
 class DecodeError(ValueError):
     """Bytes that are no packet of the given version.
@@ -80,4 +81,13 @@ def decode(version: int, data: bytes) -> str:
     """One whole packet as JSON; `version` is the protocol level 3, 4 or 5.
 
     For tests that hold two codecs to one answer. DecodeError where the bytes are refused.
+    """
+
+def bench(scenario_json: str, progress: Callable[[str], object] | None = None) -> str:
+    """Carry a load scenario out and return the report, both as JSON.
+
+    `progress` is called about ten times a second with the state so far, as JSON. Where it returns
+    False the run ends with what there is; an exception it raises ends the run and comes out of
+    here, as KeyboardInterrupt does. The GIL is released in between. ValueError names the field of the scenario that is wrong, ConnectionError says why
+    connections did not come up, OSError what the system refused.
     """

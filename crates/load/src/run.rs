@@ -159,7 +159,8 @@ fn report(shared: &Shared, outcomes: Vec<Outcome>, client_cpu_seconds: f64) -> R
         interrupted: shared.is_interrupted(),
         connections: tally.ready,
         connect_seconds,
-        latency: latency.report(),
+        // Of retained messages it would tell how long they had been retained.
+        latency: latency.report().filter(|_| kind != Kind::Retained),
         retained,
         client_cpu_seconds,
     }

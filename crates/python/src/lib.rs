@@ -5,6 +5,7 @@
 
 mod decode;
 mod engine;
+mod load;
 
 use pyo3::prelude::*;
 
@@ -14,4 +15,6 @@ mod _engine {
     use crate::decode::{DecodeError, decode};
     #[pymodule_export]
     use crate::engine::Engine;
+    #[pymodule_export]
+    use crate::load::bench;
 }

@@ -195,6 +195,7 @@ fn retained_messages_are_checked_too() {
     let report = measure(Fault::None, retained);
     assert_clean(&report);
     assert_eq!(report.received, 2_000);
+    assert!(report.latency.is_none());
     let times = report.retained.unwrap();
     assert_eq!(times.deliver_seconds.len(), 2);
     assert!(times.publish_per_second > 0.0 && times.deliver_per_second > 0.0);
