@@ -16,6 +16,55 @@ pub struct Peer {
     pub listener: u16,
     /// A name the transport vouches for: of a client certificate, of a Unix user.
     pub certificate_name: Option<Box<str>>,
+    /// What that name was taken from.
+    pub identity: Option<Box<Identity>>,
+    /// Whether nobody on the way can read along: TLS, or no network at all.
+    pub is_private: bool,
+}
+
+/// A proof of who the peer is that the transport has checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    Certificate(ClientCertificate),
+    /// The process at the other end of a Unix socket.
+    UnixUser {
+        /// The user's name, or its number in decimal if it has none.
+        name: Box<str>,
+        uid: u32,
+        gid: u32,
+        pid: i32,
+    },
+}
+
+/// A client certificate that leads to an authority of the listener, is valid now and is not
+/// revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The subject as RFC 4514 writes it: `CN=sensor-7,O=Example`.
+    pub subject: Box<str>,
+    pub common_name: Option<Box<str>>,
+    /// Subject alternative names in their order: DNS names, mail addresses, URIs, addresses.
+    pub alternative_names: Vec<Box<str>>,
+    /// The serial number in lower-case hexadecimal.
+    pub serial: Box<str>,
+    /// Seconds since 1970 at which it ends.
+    pub not_after: i64,
+}
+
+impl Identity {
+    /// The name to know the peer by: a certificate's first alternative name, else its common
+    /// name; a Unix user's name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Identity::Certificate(certificate) => certificate
+                .alternative_names
+                .first()
+                .or(certificate.common_name.as_ref())
+                .map(AsRef::as_ref),
+            Identity::UnixUser { name, .. } => Some(name),
+        }
+    }
 }
 
 /// Something for the server to carry out.

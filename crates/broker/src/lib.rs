@@ -39,7 +39,8 @@ mod worker;
 pub use access::{Action, Permissions, Rule};
 pub use batch::Batch;
 pub use effect::{
-    AuthenticationRequest, AuthenticationStage, Decision, Effect, Event, FieldValue, Peer,
+    AuthenticationRequest, AuthenticationStage, ClientCertificate, Decision, Effect, Event,
+    FieldValue, Identity, Peer,
 };
 pub use handover::{Destination, destination};
 pub use journal::{Change, Record, Records, Space, StoreState};
