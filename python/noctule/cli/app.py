@@ -9,6 +9,7 @@ __all__ = ["COMMANDS", "noctule"]
 # Name of the command: (module, what it does). The module holds a click command of that name.
 COMMANDS = {
     "serve": ("noctule.cli.serve", "Run a broker in the foreground."),
+    "bench": ("noctule.cli.bench", "Put load on a broker, and check what it delivers."),
     "config": ("noctule.cli.config", "Print the whole default configuration, commented."),
     "version": ("noctule.cli.version", "Print the version."),
 }
