@@ -196,7 +196,7 @@ impl Worker {
         }
         self.counters().clients_disconnected.add(1);
         self.shared.offline.fetch_add(1, Relaxed);
-        self.offline.push_back(key);
+        self.offline.push_back((key, now));
         self.bound_offline(now);
     }
 
@@ -204,23 +204,18 @@ impl Worker {
     fn bound_offline(&mut self, now: Time) {
         let most = self.shared.options.limits.max_offline_sessions;
         while self.shared.offline.load(Relaxed) > most {
-            let Some(oldest) = self.offline.pop_front() else {
+            let Some((oldest, since)) = self.offline.pop_front() else {
                 return;
             };
-            if self
-                .session(oldest)
-                .is_some_and(|session| session.connection.is_none())
-            {
+            // One that came back meanwhile is named again for the time it left.
+            if self.is_offline_since(oldest, since) {
                 self.end_session(oldest, "max_offline_sessions", now);
             }
         }
         // Sessions that came back are still named; forget them now and then.
         if self.offline.len() > 64 && self.offline.len() > 2 * self.sessions.len() {
             let mut offline = std::mem::take(&mut self.offline);
-            offline.retain(|&key| {
-                self.session(key)
-                    .is_some_and(|each| each.connection.is_none())
-            });
+            offline.retain(|&(key, since)| self.is_offline_since(key, since));
             self.offline = offline;
         }
     }

@@ -79,8 +79,8 @@ pub struct Worker {
     ending: VecDeque<(ConnectionId, Cause)>,
     /// Publishers to go on with what they had sent before they were paused.
     resumed: VecDeque<ConnectionId>,
-    /// Sessions in the order in which they went offline.
-    offline: VecDeque<SessionKey>,
+    /// Sessions in the order in which they went offline, and when.
+    offline: VecDeque<(SessionKey, Time)>,
     system: Option<Box<SystemTopics>>,
     draining: Option<Draining>,
     random: u64,

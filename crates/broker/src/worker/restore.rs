@@ -201,7 +201,7 @@ impl Worker {
         let key = SessionKey::session(self.index, slot, epoch);
         self.counters().clients_disconnected.add(1);
         self.shared.offline.fetch_add(1, Relaxed);
-        self.offline.push_back(key);
+        self.offline.push_back((key, now));
         for (whole, grant) in restored.subscriptions {
             if let Ok(filter) = Filter::parse(&whole) {
                 self.add_subscription(key, &whole, &filter, grant);

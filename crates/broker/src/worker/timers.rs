@@ -63,7 +63,7 @@ impl Worker {
         }
     }
 
-    fn is_offline_since(&mut self, key: SessionKey, since: Time) -> bool {
+    pub(super) fn is_offline_since(&mut self, key: SessionKey, since: Time) -> bool {
         self.session(key)
             .is_some_and(|session| session.connection.is_none() && session.offline_since == since)
     }
