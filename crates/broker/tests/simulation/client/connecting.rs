@@ -35,7 +35,9 @@ impl Client {
             silent: !tidy && habits.keep_alive != 0 && scene.random.chance(5),
             ..Connection::default()
         };
-        let wants_will = !tidy && self.index != 0 && scene.random.chance(40);
+        // The witness may be dropped for where queues are short, and wills with it.
+        let witnessed = self.index != 0 && !scene.ledger.tight;
+        let wants_will = !tidy && witnessed && scene.random.chance(40);
         let will = wants_will.then(|| AnnouncedWill {
             number: scene.ledger.wills.add(self.index),
             delay_seconds: if modern {

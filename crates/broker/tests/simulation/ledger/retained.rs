@@ -43,7 +43,9 @@ impl Ledger {
         }
         for (place, &serial) in serials.iter().enumerate() {
             let message = &self.messages[serial];
-            let again = message.qos == QoS::AtLeastOnce && message.last_sent > since;
+            // QoS 2 is taken on once, if it was not refused the first time.
+            let twice = message.qos == QoS::AtLeastOnce || self.may_refuse;
+            let again = twice && message.last_sent > since;
             if base.is_some_and(|base| place < base) && !again {
                 continue;
             }

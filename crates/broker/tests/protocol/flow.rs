@@ -1,0 +1,290 @@
+//! Flow: back-pressure, queues, rates and memory.
+
+use std::time::Duration;
+
+use noctule_broker::{Options, QueueFull};
+use noctule_packets::{PacketType, QoS, Version};
+
+use crate::rig::{Got, Hello, Rig};
+
+const QOS_0: QoS = QoS::AtMostOnce;
+const QOS_1: QoS = QoS::AtLeastOnce;
+
+/// A small write buffer: what is written beyond half of it holds publishers.
+fn small(options: &mut Options) {
+    options.limits.write_buffer_bytes = 4_096;
+}
+
+#[test]
+fn a_publisher_is_held_while_its_subscriber_is_behind_and_goes_on_after() {
+    for workers in [1, 2] {
+        let mut rig = Rig::new(workers, small);
+        let name = rig.name_on(workers - 1, "c");
+        let client = rig.connect(&name, Hello::default());
+        rig.listen(client, "a", QOS_1);
+        let name = rig.name_on(0, "p");
+        let publisher = rig.connect(&name, Hello::default());
+        let payload = "x".repeat(500);
+        let mut sent = 0;
+        while !rig.is_paused(publisher) {
+            rig.publish(publisher, "a", &payload, QOS_0);
+            sent += 1;
+            assert!(sent < 100, "never held");
+        }
+        // What it sends all the same waits.
+        for _ in 0..20 {
+            rig.publish(publisher, "a", &payload, QOS_0);
+            sent += 1;
+        }
+        assert!(rig.waiting(client) < 4_096);
+        let mut received = 0;
+        while !rig.take_messages(client).is_empty() {
+            received = rig.statistic("publish_sent");
+        }
+        assert_eq!(received, sent);
+        assert!(!rig.is_paused(publisher));
+        assert_eq!(rig.statistic("publish_dropped"), 0);
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_subscriber_that_takes_nothing() {
+    let mut rig = Rig::new(1, small);
+    let client = rig.connect("c", Hello::default());
+    rig.listen(client, "a", QOS_0);
+    let publisher = rig.connect("p", Hello::default());
+    let payload = "x".repeat(500);
+    while !rig.is_paused(publisher) {
+        rig.publish(publisher, "a", &payload, QOS_0);
+    }
+    rig.wait_seconds(1);
+    assert!(!rig.is_paused(publisher));
+    for _ in 0..50 {
+        rig.publish(publisher, "a", &payload, QOS_0);
+    }
+    assert!(!rig.is_paused(publisher));
+    assert!(rig.statistic("publish_dropped") >= 40);
+    // Once it has read what there was, it gets everything again.
+    rig.take(client);
+    rig.publish(publisher, "a", "fresh", QOS_0);
+    assert_eq!(rig.take_payloads(client), ["fresh"]);
+    rig.cut(client);
+    assert!(rig.dropped("slow_reader") >= 40);
+}
+
+#[test]
+fn messages_with_qos_wait_in_order_for_a_subscriber_that_takes_nothing() {
+    let mut rig = Rig::new(1, small);
+    let client = rig.connect("c", Hello::default());
+    rig.listen(client, "a", QOS_1);
+    let publisher = rig.connect("p", Hello::default());
+    let filler = "x".repeat(500);
+    let mut sent = Vec::new();
+    for number in 0..60 {
+        let payload = format!("{number} {filler}");
+        rig.publish(publisher, "a", &payload, QOS_1);
+        sent.push(payload);
+        rig.wait(Duration::from_millis(101));
+    }
+    let mut received = Vec::new();
+    loop {
+        let messages = rig.take_messages(client);
+        if messages.is_empty() {
+            break;
+        }
+        for message in messages {
+            rig.acknowledge(client, PacketType::Puback, message.identifier);
+            received.push(message.payload);
+        }
+    }
+    assert_eq!(received, sent);
+    assert_eq!(rig.statistic("messages_stored"), 0);
+}
+
+/// What a session kept of five messages, with room for three of them, and what their
+/// publisher was told.
+fn overflow(policy: QueueFull) -> (Rig, Vec<String>, Vec<u8>) {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.max_queued_messages = 3;
+        options.limits.queue_full = policy;
+    });
+    let client = rig.connect("c", Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let publisher = rig.connect("p", Hello::default());
+    for payload in ["1", "2", "3", "4", "5"] {
+        rig.publish(publisher, "a", payload, QOS_1);
+    }
+    let told = rig.take(publisher).into_iter().map(|each| match each {
+        Got::Ack(PacketType::Puback, _, reason) => reason,
+        other => panic!("{other:?}"),
+    });
+    let told = told.collect();
+    let client = rig.connect("c", Hello::kept());
+    let kept = rig.take_payloads(client);
+    rig.cut(client);
+    (rig, kept, told)
+}
+
+#[test]
+fn the_oldest_message_makes_room_where_the_policy_says_so() {
+    let (rig, kept, told) = overflow(QueueFull::DropOldest);
+    assert_eq!(kept, ["3", "4", "5"]);
+    assert_eq!(told, [0; 5]);
+    assert_eq!(rig.dropped("queue_full"), 2);
+}
+
+#[test]
+fn the_newest_message_is_dropped_where_the_policy_says_so() {
+    for policy in [QueueFull::DropNewest, QueueFull::Disconnect] {
+        let (rig, kept, told) = overflow(policy);
+        assert_eq!(kept, ["1", "2", "3"]);
+        assert_eq!(told, [0; 5]);
+        assert_eq!(rig.dropped("queue_full"), 2);
+    }
+}
+
+#[test]
+fn the_publisher_is_refused_where_the_policy_says_so() {
+    let (rig, kept, told) = overflow(QueueFull::Reject);
+    assert_eq!(kept, ["1", "2", "3"]);
+    assert_eq!(told, [0, 0, 0, 0x97, 0x97]);
+    assert_eq!(rig.statistic("publish_dropped"), 0);
+}
+
+#[test]
+fn a_publisher_of_3_1_1_is_disconnected_where_its_message_is_refused() {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.max_queued_messages = 1;
+        options.limits.queue_full = QueueFull::Reject;
+    });
+    let client = rig.connect("c", Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let old = Hello {
+        version: Version::V4,
+        ..Hello::default()
+    };
+    let publisher = rig.connect("p", old);
+    rig.publish(publisher, "a", "1", QOS_1);
+    assert_eq!(rig.take(publisher).len(), 1);
+    rig.publish(publisher, "a", "2", QOS_1);
+    assert_eq!(rig.take(publisher), []);
+    assert!(rig.is_closing(publisher));
+}
+
+#[test]
+fn a_slow_subscriber_is_disconnected_where_the_policy_says_so() {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.max_queued_messages = 3;
+        options.limits.max_inflight_messages = 1;
+        options.limits.queue_full = QueueFull::Disconnect;
+    });
+    let client = rig.connect("c", Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    let publisher = rig.connect("p", Hello::default());
+    for payload in ["1", "2", "3", "4"] {
+        rig.publish(publisher, "a", payload, QOS_1);
+    }
+    assert!(!rig.is_closing(client));
+    rig.publish(publisher, "a", "5", QOS_1);
+    assert!(rig.is_closing(client));
+    let got = rig.take(client);
+    assert_eq!(got.last(), Some(&Got::Disconnect(0x97, None)));
+}
+
+#[test]
+fn a_publisher_is_paused_at_its_rate_and_loses_nothing() {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.max_messages_per_second_in = 10;
+    });
+    let client = rig.connect("c", Hello::default());
+    rig.listen(client, "a", QOS_0);
+    let publisher = rig.connect("p", Hello::default());
+    for _ in 0..100 {
+        rig.publish(publisher, "a", "x", QOS_0);
+    }
+    assert!(rig.is_paused(publisher));
+    let mut received = rig.take_payloads(client).len();
+    assert!((9..=11).contains(&received), "{received} at once");
+    rig.wait_seconds(5);
+    received += rig.take_payloads(client).len();
+    assert!((59..=61).contains(&received), "{received} after 5 s");
+    rig.wait_seconds(5);
+    received += rig.take_payloads(client).len();
+    assert_eq!(received, 100);
+    assert!(!rig.is_paused(publisher));
+}
+
+#[test]
+fn a_subscriber_gets_no_more_than_its_rate_and_the_rest_later() {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.max_messages_per_second_out = 10;
+    });
+    let client = rig.connect("c", Hello::default());
+    rig.listen(client, "a", QOS_1);
+    let publisher = rig.connect("p", Hello::default());
+    for _ in 0..60 {
+        rig.publish(publisher, "a", "x", QOS_1);
+    }
+    let mut received = rig.take_payloads(client).len();
+    assert!((9..=11).contains(&received), "{received} at once");
+    for _ in 0..60 {
+        rig.wait(Duration::from_millis(100));
+        received += rig.take_payloads(client).len();
+    }
+    assert_eq!(received, 60);
+}
+
+#[test]
+fn a_client_that_exceeds_its_receive_maximum_is_told_so() {
+    // [MQTT-3.3.4-9]
+    let mut rig = Rig::new(1, |options| options.limits.receive_maximum = 3);
+    let publisher = rig.connect("p", Hello::default());
+    for _ in 0..3 {
+        rig.publish(publisher, "a", "x", QoS::ExactlyOnce);
+    }
+    assert_eq!(rig.take(publisher).len(), 3);
+    rig.publish(publisher, "a", "x", QoS::ExactlyOnce);
+    assert_eq!(rig.take(publisher), [Got::Disconnect(0x93, None)]);
+}
+
+#[test]
+fn no_more_than_the_receive_maximum_is_in_flight_to_a_client() {
+    let mut rig = Rig::new(1, |_| {});
+    let hello = Hello {
+        receive_maximum: 2,
+        ..Hello::default()
+    };
+    let client = rig.connect("c", hello);
+    rig.listen(client, "a", QOS_1);
+    let publisher = rig.connect("p", Hello::default());
+    for payload in ["1", "2", "3", "4"] {
+        rig.publish(publisher, "a", payload, QOS_1);
+    }
+    // QoS 0 is not bound by it.
+    rig.publish(publisher, "a", "0", QOS_0);
+    let first = rig.take_messages(client);
+    let payloads: Vec<_> = first.iter().map(|each| each.payload.as_str()).collect();
+    assert_eq!(payloads, ["1", "2", "0"]);
+    rig.acknowledge(client, PacketType::Puback, first[0].identifier);
+    assert_eq!(rig.take_payloads(client), ["3"]);
+}
+
+#[test]
+fn a_broker_short_of_memory_takes_no_clients_and_keeps_those_it_has() {
+    let mut rig = Rig::new(1, |options| options.limits.max_memory_bytes = 1 << 30);
+    let client = rig.connect("c", Hello::default());
+    rig.listen(client, "a", QOS_0);
+    rig.shared.set_memory(1 << 31);
+    let late = rig.knock("late", Hello::default());
+    let (present, reason) = (false, 0x89);
+    assert_eq!(rig.take(late), [Got::Connack { present, reason }]);
+    rig.publish(client, "a", "1", QOS_0);
+    rig.publish(client, "a", "2", QOS_0);
+    assert!(rig.is_paused(client));
+    rig.shared.set_memory(0);
+    rig.wait_seconds(1);
+    assert!(!rig.is_paused(client));
+    assert_eq!(rig.take_payloads(client), ["1", "2"]);
+}

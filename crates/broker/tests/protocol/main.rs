@@ -1,0 +1,8 @@
+//! Rules that need a clock or a second connection, played on workers in memory.
+
+mod flow;
+mod groups;
+mod messages;
+mod rig;
+mod sessions;
+mod wills;

@@ -1,0 +1,201 @@
+//! Messages that expire, wait, and are sent again.
+
+use noctule_packets::{Packet, PacketType, Properties, Publish, QoS, ReasonCode};
+
+use crate::rig::{Got, Hello, Rig};
+
+const QOS_1: QoS = QoS::AtLeastOnce;
+const QOS_2: QoS = QoS::ExactlyOnce;
+
+#[test]
+fn the_message_expiry_interval_is_counted_down_while_a_message_waits() {
+    // [MQTT-3.3.2-6]
+    let mut rig = Rig::new(2, |_| {});
+    let name = rig.name_on(1, "c");
+    let client = rig.connect(&name, Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let publisher = rig.name_on(0, "p");
+    let publisher = rig.connect(&publisher, Hello::default());
+    rig.publish_with(publisher, "a", "long", QOS_1, false, Some(100));
+    rig.publish_with(publisher, "a", "short", QOS_1, false, Some(10));
+    rig.wait_seconds(30);
+    let client = rig.connect(&name, Hello::kept());
+    rig.publish(publisher, "a", "next", QOS_1);
+    let messages = rig.take_messages(client);
+    let found: Vec<_> = messages
+        .iter()
+        .map(|each| (each.payload.as_str(), each.expiry))
+        .collect();
+    assert_eq!(found, [("long", Some(70)), ("next", None)]);
+}
+
+#[test]
+fn a_message_that_expires_in_the_queue_is_counted() {
+    // [MQTT-3.3.2-5]
+    let mut rig = Rig::new(1, |_| {});
+    let client = rig.connect("c", Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let publisher = rig.connect("p", Hello::default());
+    rig.publish_with(publisher, "a", "x", QOS_1, false, Some(10));
+    rig.wait_seconds(10);
+    let client = rig.connect("c", Hello::kept());
+    assert_eq!(rig.take(client), []);
+    rig.cut(client);
+    assert_eq!(rig.dropped("expired"), 1);
+    assert_eq!(rig.statistic("messages_stored"), 0);
+}
+
+#[test]
+fn a_retained_message_that_has_expired_is_sent_to_nobody() {
+    let mut rig = Rig::new(1, |_| {});
+    let publisher = rig.connect("p", Hello::default());
+    rig.publish_with(publisher, "a", "x", QOS_1, true, Some(10));
+    rig.wait_seconds(4);
+    let early = rig.connect("early", Hello::default());
+    rig.subscribe(early, "a", QOS_1);
+    let messages = rig.take_messages(early);
+    assert_eq!(messages[0].expiry, Some(6));
+    rig.wait_seconds(7);
+    let late = rig.connect("late", Hello::default());
+    rig.listen(late, "a", QOS_1);
+    assert_eq!(rig.statistic("retained_messages"), 0);
+}
+
+#[test]
+fn a_message_may_wait_no_longer_than_the_operator_says() {
+    let mut rig = Rig::new(1, |options| options.limits.max_queued_age_seconds = 60);
+    let client = rig.connect("c", Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let publisher = rig.connect("p", Hello::default());
+    rig.publish(publisher, "a", "old", QOS_1);
+    rig.wait_seconds(50);
+    rig.publish(publisher, "a", "new", QOS_1);
+    rig.wait_seconds(20);
+    let client = rig.connect("c", Hello::kept());
+    assert_eq!(rig.take_payloads(client), ["new"]);
+}
+
+#[test]
+fn what_was_in_flight_is_sent_again_with_dup_and_in_its_order() {
+    // [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+    let mut rig = Rig::new(1, |_| {});
+    let client = rig.connect("c", Hello::kept());
+    rig.listen(client, "a", QOS_2);
+    let publisher = rig.connect("p", Hello::default());
+    for (payload, qos) in [("1", QOS_1), ("2", QOS_2), ("3", QOS_2), ("4", QOS_1)] {
+        rig.publish(publisher, "a", payload, qos);
+    }
+    let first = rig.take_messages(client);
+    rig.acknowledge(client, PacketType::Pubrec, first[1].identifier);
+    rig.cut(client);
+    rig.publish(publisher, "a", "5", QOS_1);
+    let client = rig.connect("c", Hello::kept());
+    let again = rig.take(client);
+    let publish = |place: usize| {
+        let mut message = first[place].clone();
+        message.dup = true;
+        Got::Publish(message)
+    };
+    let pubrel = Got::Ack(PacketType::Pubrel, first[1].identifier, 0);
+    assert_eq!(again[..4], [publish(0), pubrel, publish(2), publish(3)]);
+    match &again[4..] {
+        [Got::Publish(fresh)] => assert!(!fresh.dup && fresh.payload == "5"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_qos_2_message_sent_again_is_passed_on_once() {
+    // [MQTT-4.3.3-10]
+    let mut rig = Rig::new(1, |_| {});
+    let client = rig.connect("c", Hello::default());
+    rig.listen(client, "a", QoS::AtMostOnce);
+    let mut publisher = rig.connect("p", Hello::kept());
+    let publish = |dup| {
+        Packet::Publish(Publish {
+            dup,
+            qos: QOS_2,
+            retain: false,
+            topic: "a",
+            packet_identifier: 77,
+            properties: Properties::EMPTY,
+            payload: b"x",
+        })
+    };
+    rig.send(publisher, &publish(false));
+    rig.cut(publisher);
+    publisher = rig.connect("p", Hello::kept());
+    rig.send(publisher, &publish(true));
+    assert_eq!(rig.take_payloads(client), ["x"]);
+    let pubrec = Got::Ack(PacketType::Pubrec, 77, 0);
+    assert_eq!(rig.take(publisher), [pubrec]);
+    rig.acknowledge(publisher, PacketType::Pubrel, 77);
+    rig.acknowledge(publisher, PacketType::Pubrel, 77);
+    let known = Got::Ack(PacketType::Pubcomp, 77, 0);
+    let unknown = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND.0;
+    let unknown = Got::Ack(PacketType::Pubcomp, 77, unknown);
+    assert_eq!(rig.take(publisher), [known, unknown]);
+    // Released, so the identifier stands for a new message.
+    rig.send(publisher, &publish(false));
+    assert_eq!(rig.take_payloads(client), ["x"]);
+}
+
+#[test]
+fn retained_messages_come_piece_by_piece_as_the_window_allows() {
+    let mut rig = Rig::new(1, |_| {});
+    let publisher = rig.connect("p", Hello::default());
+    for number in 0..300 {
+        let topic = format!("a/{number:03}");
+        rig.publish_with(publisher, &topic, "x", QOS_1, true, None);
+        rig.take(publisher);
+    }
+    let hello = Hello {
+        receive_maximum: 7,
+        ..Hello::default()
+    };
+    let client = rig.connect("c", hello);
+    rig.subscribe(client, "a/#", QOS_1);
+    let mut topics = Vec::new();
+    loop {
+        let messages = rig.take_messages(client);
+        assert!(messages.len() <= 7, "{} at once", messages.len());
+        if messages.is_empty() {
+            break;
+        }
+        for message in messages {
+            assert!(message.retain);
+            topics.push(message.topic);
+            rig.acknowledge(client, PacketType::Puback, message.identifier);
+        }
+    }
+    topics.sort_unstable();
+    let all: Vec<String> = (0..300).map(|number| format!("a/{number:03}")).collect();
+    assert_eq!(topics, all);
+    assert_eq!(rig.statistic("messages_stored"), 0);
+}
+
+#[test]
+fn no_local_holds_for_what_the_session_itself_had_retained() {
+    // [MQTT-3.8.3-3]
+    use noctule_packets::{Subscribe, SubscriptionRequest, Version};
+    let mut rig = Rig::new(1, |_| {});
+    let client = rig.connect("c", Hello::default());
+    let other = rig.connect("other", Hello::default());
+    rig.publish_with(client, "a/own", "own", QoS::AtMostOnce, true, None);
+    rig.publish_with(other, "a/other", "other", QoS::AtMostOnce, true, None);
+    let mut request = Vec::new();
+    SubscriptionRequest {
+        filter: "a/#",
+        qos: QoS::AtMostOnce,
+        no_local: true,
+        retain_as_published: false,
+        retain_handling: 0,
+    }
+    .encode(Version::V5, &mut request);
+    let packet = Subscribe::new(Version::V5, 1, Properties::EMPTY, &request);
+    rig.send(client, &Packet::Subscribe(packet.unwrap()));
+    assert_eq!(rig.take_payloads(client), ["other"]);
+}
