@@ -2,6 +2,9 @@
 //! operations in a form that can be printed, generated and carried out on both.
 #![allow(dead_code)] // Every test file uses some of it.
 
+pub mod disk;
+pub mod workload;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
