@@ -7,6 +7,8 @@ STAMPS := $(VENV)/.stamps
 CARGO ?= cargo
 SERVE ?=
 PYTEST ?=
+SEEDS ?= 10000
+FIRST_SEED ?= 0
 BENCH ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
@@ -14,7 +16,7 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust test-python lint format types bench bench-client \
+.PHONY: help build serve test test-rust simulation test-python lint format types bench bench-client \
 	conformance docs docs-check generated-check clean
 
 help: ## list the targets
@@ -47,6 +49,10 @@ test: test-rust test-python ## everything CI tests
 
 test-rust: ## unit, property and simulation tests of the crates
 	$(CARGO) test --workspace --quiet
+
+simulation: ## more seeds of the simulation: SEEDS=10000, from FIRST_SEED=0 on
+	NOCTULE_SEEDS=$(SEEDS) NOCTULE_FIRST_SEED=$(FIRST_SEED) \
+		$(CARGO) test --release --package noctule-broker --test simulation
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
 	$(BIN)/python -m pytest $(PYTEST)
