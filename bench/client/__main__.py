@@ -85,9 +85,9 @@ def measure(client: str, scenario: str, port: int) -> float | None:
     try:
         if scenario.startswith("receive"):
             process.stdout.readline()
-            feeder = start("noctule", f"publish-{scenario[-1]}", port, count)
-        out, _ = process.communicate(timeout=120)
-        return float(out.split()[-1]) / count * 1e6
+            feeder = start("noctule", f"feed-{scenario[-1]}", port, count)
+        out, _ = process.communicate(timeout=60)
+        return float(out.split()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError):
         process.kill()
         process.wait()

@@ -403,14 +403,7 @@ class Client:
             elif not self._is_flush_scheduled:
                 self._schedule_flush()
             return _SENT
-        receipt = Receipt(
-            self,
-            topic,
-            payload if type(payload) is bytes else payload_bytes(payload),
-            qos,
-            retain,
-            message_properties(properties) if properties else NO_PROPERTIES,
-        )
+        receipt = self._receipt(topic, payload, qos, retain, properties)
         await self._accept(receipt)
         if qos == 0:
             return receipt
@@ -430,6 +423,25 @@ class Client:
         Waits only while the outbox is full, or, with an outbox on disk, until the message
         is written there. A message that fails while nobody awaits its receipt is logged.
         """
+        receipt = self._receipt(topic, payload, qos, retain, properties)
+        await self._accept(receipt)
+        return receipt
+
+    def publish_nowait(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        **properties: Unpack[MessageProperties],
+    ) -> Receipt:
+        """As `enqueue`, but never waits: OutboxFullError where that would.
+
+        With an outbox on disk the message is written there soon, and not sent before. It is
+        for the program to await some of the receipts, so that what it publishes does not
+        pile up: the outbox holds `outbox_limit` messages.
+        """
         receipt = Receipt(
             self,
             topic,
@@ -438,21 +450,31 @@ class Client:
             retain,
             message_properties(properties) if properties else NO_PROPERTIES,
         )
-        if self._is_quick and len(self._in_flight) + len(self._pending) < self._limit:
-            # For speed, what `_accept` does for an open client without an outbox on disk.
-            self._session.publish(receipt)
-            if self._encoder.unsent_bytes > FLUSH_BYTES:
-                await self._connection_now().room()
-            elif not self._is_flush_scheduled:
+        if self._is_quick and not self._pending:
+            # For speed (bench/client): open, connected, room for it, nothing to write down.
+            self._publish(receipt)
+            if not self._is_flush_scheduled:
                 self._schedule_flush()
             return receipt
-        await self._accept(receipt)
+        self._check_open()
+        if self.outbox_size >= self._limit:
+            raise OutboxFullError(f"the outbox holds {self.outbox_size} messages")
+        if self._outbox is not None and qos:
+            self._store(receipt)
+        else:
+            self._session.publish(receipt)
+        self._schedule_flush()
         return receipt
+
+    def _receipt(
+        self, topic: str, payload: Payload, qos: int, retain: bool, properties: MessageProperties
+    ) -> Receipt:
+        section = message_properties(properties) if properties else NO_PROPERTIES
+        return Receipt(self, topic, payload_bytes(payload), qos, retain, section)
 
     async def _accept(self, receipt: Receipt) -> None:
         """Puts a message on its way, as soon as there is room for it."""
-        if not self._is_open or self._failure is not None:
-            raise self._closed_error()
+        self._check_open()
         if self.outbox_size >= self._limit:
             self._session.check(receipt)
             await self._room()
@@ -478,7 +500,11 @@ class Client:
             finally:
                 self._waits_for_answer(-1)
 
-    async def _store(self, receipt: Receipt) -> None:
+    def _check_open(self) -> None:
+        if not self._is_open or self._failure is not None:
+            raise self._closed_error()
+
+    def _store(self, receipt: Receipt) -> asyncio.Future[None]:
         """On disk first, with the packet identifier that it will have."""
         outbox = self._outbox
         assert outbox is not None
@@ -496,7 +522,7 @@ class Client:
             if self._is_online:
                 self._schedule_flush()
 
-        await outbox.store(receipt, self._is_online, stored)
+        return outbox.store(receipt, self._is_online, stored)
 
     def _schedule_flush(self) -> None:
         if not self._is_flush_scheduled and self._supervisor.connection is not None:
@@ -645,8 +671,7 @@ class Client:
     async def _subscribe(
         self, subscription: Subscription, requests: Iterable[SubscriptionRequest]
     ) -> None:
-        if not self._is_open or self._failure is not None:
-            raise self._closed_error()
+        self._check_open()
         self._subscriptions.add(subscription)
         waiting: dict[str, asyncio.Future[ReasonCode]] = {}
         news: list[FilterEntry] = []
@@ -730,9 +755,10 @@ class Client:
         self._schedule_flush()
         self._waits_for_answer(1)
         try:
-            await future
-        except NoctuleError:
-            pass  # The connection or the client is gone, and the subscription with it.
+            async with asyncio.timeout(self._options.close_timeout):
+                await future
+        except (NoctuleError, TimeoutError):
+            pass  # The client is gone, or the server does not answer; it is not ours to wait.
         finally:
             self._waits_for_answer(-1)
 
@@ -750,6 +776,7 @@ class Client:
         by_topic = self._routes.by_topic
         by_identifiers = self._routes.by_identifiers
         touched: set[Subscription] = set()
+        is_quick = self._is_quick
         last_topic: object = None
         last_header: object = None
         put: Callable[[Message], None] | None = None
@@ -771,7 +798,8 @@ class Client:
                     touched.add(route[0])
                 put(event)  # type: ignore[arg-type]
             elif kind is Receipt:
-                self._settled(event)  # type: ignore[arg-type]
+                if event.context is not None or not is_quick or event.reason_code >= 0x80:  # type: ignore[union-attr, operator]
+                    self._settled(event)  # type: ignore[arg-type]
             else:
                 self._handle(event)
                 put = None
@@ -843,7 +871,7 @@ class Client:
         self._granted = granted = event.granted
         self._is_online = True
         self._is_flush_scheduled = False
-        self._is_quick = self._outbox is None
+        self._is_quick = self._outbox is None and granted.receive_maximum <= self._limit
         if not granted.session_present:
             self._confirmed.clear()
             self._to_unsubscribe.clear()
@@ -932,7 +960,6 @@ class Client:
 
     def _session_options(self) -> SessionOptions:
         options = self._options
-        method = options.authentication().method if options.authentication else None
         expiry = options.session_expiry_interval
         if expiry is None and options.outbox is not None:
             expiry = OUTBOX_EXPIRY_SECONDS
@@ -959,12 +986,16 @@ class Client:
             resend_unknown=options.resend_unknown,
         )
 
+    def _method(self) -> str | None:
+        return self._options.authentication().method if self._options.authentication else None
+
     def _bind(self, session: ClientSession) -> None:
         """Takes up a session, with what the quick ways need of it at hand."""
         self._session = session
         self._encoder = session._outgoing.encoder
         self._in_flight = session._outgoing.in_flight
         self._pending = session._outgoing.pending
+        self._publish = session.publish
         self._publish_at_most_once = session.publish_at_most_once
         self._is_flush_scheduled = False
         self._is_quick = False

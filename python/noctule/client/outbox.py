@@ -134,10 +134,12 @@ class SqliteOutbox:
 
     # --- What happens to messages -----------------------------------------------------
 
-    async def store(self, receipt: Receipt, is_online: bool, then: Callable[[], None]) -> None:
-        """Writes a message down that has its packet identifier, and waits for the disk.
+    def store(
+        self, receipt: Receipt, is_online: bool, then: Callable[[], None]
+    ) -> asyncio.Future[None]:
+        """Writes a message down that has its packet identifier; the future is for the disk.
 
-        `then` is called even if the waiting is cancelled: the message is written by then.
+        `then` is called even if nobody waits any more: the message is written by then.
         """
         assert self._loop is not None
         on_disk = self._loop.create_future()
@@ -151,7 +153,7 @@ class SqliteOutbox:
             is_online,
         )
         self._submit((STORE, row), then, on_disk)
-        await on_disk
+        return on_disk
 
     def sending(self, then: Callable[[], None]) -> None:
         """From now on all messages may have been sent."""

@@ -57,6 +57,8 @@ class Receipt(Delivery):
     def __await__(self) -> Generator[object, None, Self]:
         if self.reason_code is None and self.error is None:
             yield from self._wait()
+        if self.reason_code is not None and self.reason_code < 0x80:
+            return self
         return self.result()
 
     def result(self) -> Self:

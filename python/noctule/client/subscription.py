@@ -64,6 +64,8 @@ class Subscription:
         self._low = queue_limit // 2
         self._overflow = overflow
         self._is_manual = manual_acknowledgement
+        self._acknowledgements = client._to_acknowledge
+        self._takers = client._takers
         self._is_durable = durable
         self._items: deque[Message] = deque()
         self._held: dict[Message, None] = {}
@@ -151,7 +153,12 @@ class Subscription:
         if self._is_blocking and len(items) <= self._low:
             self._unblock()
         if message[3]:
-            self._taken(message)
+            acknowledgements = self._acknowledgements
+            if acknowledgements and not self._is_manual and not self._takers:
+                # For speed (`bench/client`): a flush that takes it along is due already.
+                acknowledgements.append(message)
+            else:
+                self._taken(message)
         return message
 
     async def next(self, timeout: float | None = None) -> Message:

@@ -19,6 +19,8 @@ ALIAS_FORM_BYTES = 6
 _SHORT_AT_MOST_ONCE = tuple(bytes((0x30, length)) for length in range(0x80))
 _SHORT_AT_LEAST_ONCE = tuple(bytes((0x32, length)) for length in range(0x80))
 
+_two_bytes = TWO_BYTES.pack
+
 
 class PublishEncoder:
     """Writes PUBLISH packets to `out` and counts their bytes in `unsent_bytes`.
@@ -44,6 +46,7 @@ class PublishEncoder:
         # two pieces, between which a packet identifier goes, and in one.
         self._pieces: dict[str, tuple[bytes, bytes]] = {}
         self._headers: dict[str, bytes] = {}
+        self._acknowledged: dict[str, tuple[bytes, bytes, int]] = {}
 
     def open(self, version: Version, granted: Granted, use_aliases: bool) -> None:
         """A connection begins, with these limits and no aliases."""
@@ -62,6 +65,7 @@ class PublishEncoder:
         self._aliases.clear()
         self._pieces.clear()
         self._headers.clear()
+        self._acknowledged.clear()
 
     def check(self, delivery: Delivery) -> None:
         """InvalidArgumentError for what can never be sent, whatever the server offers."""
@@ -85,18 +89,16 @@ class PublishEncoder:
 
     def encode_at_least_once(self, topic: str, payload: bytes, identifier: int) -> None:
         """QoS 1 without DUP, RETAIN and properties. Kept short for speed as well."""
-        pieces = self._pieces.get(topic)
+        pieces = self._acknowledged.get(topic)
         if pieces is None:
-            pieces = self._both_pieces(topic)
-        name, properties = pieces
-        length = len(name) + 2 + len(properties) + len(payload)
+            pieces = self._acknowledged_pieces(topic)
+        name, properties, length = pieces
+        length += len(payload)
         if length < self._short_lengths:
             prefix = _SHORT_AT_LEAST_ONCE[length]
         else:
             prefix = self._prefix(0x32, length, topic)
-        if self._maximum_qos < 1:
-            raise NotOfferedError("the server offers QoS 0 alone [MQTT-3.2.2-11]")
-        self.out.extend((prefix, name, TWO_BYTES.pack(identifier), properties, payload))
+        self.out.extend((prefix, name, _two_bytes(identifier), properties, payload))
         self.unsent_bytes += length
 
     def encode(self, delivery: Delivery, identifier: int) -> None:
@@ -146,8 +148,19 @@ class PublishEncoder:
             if len(self._pieces) >= MAX_CACHED_TOPICS:
                 self._pieces.clear()
                 self._headers.clear()
+                self._acknowledged.clear()
             self._pieces[topic] = name, properties
         return name, properties
+
+    def _acknowledged_pieces(self, topic: str) -> tuple[bytes, bytes, int]:
+        """Name, properties, and the length of both with a packet identifier."""
+        if self._maximum_qos < 1:
+            raise NotOfferedError("the server offers QoS 0 alone [MQTT-3.2.2-11]")
+        name, properties = self._pieces.get(topic) or self._both_pieces(topic)
+        pieces = name, properties, len(name) + 2 + len(properties)
+        if topic in self._pieces:
+            self._acknowledged[topic] = pieces
+        return pieces
 
     def _is_final(self, topic: str) -> bool:
         """Whether the topic's form will not change any more on this connection."""
@@ -175,6 +188,7 @@ class PublishEncoder:
         self._aliases.pop(topic, None)
         self._pieces.pop(topic, None)
         self._headers.pop(topic, None)
+        self._acknowledged.pop(topic, None)
 
     def _name(self, topic: str) -> bytes:
         name = self._names.get(topic)

@@ -108,8 +108,14 @@ class ClientSession:
         self._ping_sent: float | None = None
         self._is_receiving = True
         self._is_reauthenticating = False
-        # The quick way of a client that is connected; see there.
+        # What is called for every message goes straight to the half that does it:
+        # `publish(delivery)` sends it now or when connection and quota allow; it becomes an
+        # event when it is settled, but for QoS 0 sent at once. It raises InvalidArgumentError
+        # or NotOfferedError, and then nothing is kept. `publish_at_most_once(topic, payload)`
+        # is the quickest way, while connected. `acknowledge(message)` and its kin are PUBACK
+        # and PUBREC.
         self.publish_at_most_once = self._outgoing.encoder.encode_at_most_once
+        self.publish = self._outgoing.publish
         self.acknowledge = self._incoming.acknowledge
         self.acknowledge_all = self._incoming.acknowledge_all
         if state is not None:
@@ -319,14 +325,6 @@ class ClientSession:
             self._ping_sent = now
 
     # --- Publishing -------------------------------------------------------------------
-
-    def publish(self, delivery: Delivery) -> None:
-        """Sends `delivery`, now or when connection and quota allow.
-
-        It becomes an event when it is settled, but for a QoS 0 message that is sent at once.
-        Raises InvalidArgumentError or NotOfferedError, and then nothing is kept.
-        """
-        self._outgoing.publish(delivery)
 
     def check(self, delivery: Delivery) -> None:
         """InvalidArgumentError for what can never be sent, whatever the server offers."""

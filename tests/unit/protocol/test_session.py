@@ -606,3 +606,65 @@ def test_connack_with_session_present_after_clean_start_is_an_error() -> None:
     [event] = server.send(Connack(True, 0))
     assert isinstance(event, Disconnected)
     assert isinstance(Delivery("a", b"", 0).answer, Properties)
+
+
+@pytest.mark.parametrize("code", [None, 0x00, 0x10, 0x97, 0x01])
+def test_acknowledgements_that_come_in_bulk_are_read_as_single_ones(code: int | None) -> None:
+    results = []
+    for at_once in (True, False):
+        server = Server()
+        server.accept()
+        deliveries = [server.publish() for _ in range(5)]
+        exactly_once = server.publish(qos=2)
+        server.sent()
+        tail = b"" if code is None else bytes((code,))
+        packets = [
+            bytes((0x40, 2 + len(tail), 0, d.packet_identifier)) + tail
+            for d in (*deliveries[:4], exactly_once, deliveries[4])
+        ]
+        if at_once:
+            server.send_bytes(b"".join(packets))
+        else:
+            for packet in packets:
+                server.send_bytes(packet)
+        results.append(
+            ([d.reason_code for d in deliveries], [type(e) for e in server.events], server.sent())
+        )
+    assert results[0] == results[1]
+    expected = {None: 0, 0x01: None}.get(code, code)
+    assert results[0][0] == [expected] * 4 + [None]
+
+
+def test_runs_of_messages_are_read_as_single_ones() -> None:
+    """What is alike is read by its beginning; what differs in any byte is not."""
+    properties = Properties([(PropertyId.SUBSCRIPTION_IDENTIFIER, 1)])
+    other = Properties([(PropertyId.SUBSCRIPTION_IDENTIFIER, 2)])
+    for version in (Version.V3_1_1, Version.V5):
+        packets = [
+            Publish(
+                "a/topic" if index % 7 else "b/topic",
+                b"%03d" % index if index % 5 else b"long %03d" % index,
+                qos=qos,
+                retain=index % 11 == 0,
+                packet_identifier=index + 1 if qos else 0,
+                properties=(
+                    Properties() if version < 5 else other if index % 13 == 0 else properties
+                ),
+            )
+            for qos in (0, 1)
+            for index in range(60)
+        ]
+        stream = b"".join(encode_packet(version, packet) for packet in packets)
+        for size in (len(stream), 100, 7):
+            server = Server(version=version)
+            server.accept()
+            for at in range(0, len(stream), size):
+                server.send_bytes(stream[at : at + size])
+            messages = only(Message, server.events)
+            assert [
+                (m.topic, m.payload, m.qos, m.retain, m.packet_identifier, m.properties)
+                for m in messages
+            ] == [
+                (p.topic, p.payload, p.qos, p.retain, p.packet_identifier, p.properties)
+                for p in packets
+            ]
