@@ -1,0 +1,147 @@
+"""What ends a command, in words that say what to do.
+
+CommandError                 what happened, and the exit code
+├── ConnectError             there is no connection
+├── RefusedError             CONNACK with an error; its reason code is the exit code
+└── LostError                a connection that stood has ended
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from noctule.protocol import ReasonCode, ReturnCode, Version
+
+__all__ = [
+    "CONNECTION_LOST",
+    "TIMED_OUT",
+    "CommandError",
+    "ConnectError",
+    "LostError",
+    "RefusedError",
+    "connect_error",
+    "told",
+]
+
+# Exit codes, as Mosquitto's tools have them. A refusal's is the code in CONNACK.
+CONNECTION_LOST = 7
+TIMED_OUT = 27
+
+
+class CommandError(Exception):
+    """A command cannot go on."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, exit_code: int | None = None) -> None:
+        super().__init__(what)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class ConnectError(CommandError):
+    """No connection could be opened: name, network, TLS, proxy, or time."""
+
+
+class RefusedError(CommandError):
+    """The server has answered CONNECT with an error."""
+
+    def __init__(self, code: ReasonCode | ReturnCode, reason: str | None) -> None:
+        said = f" ({reason})" if reason else ""
+        advice = ADVICE.get(code.name)
+        super().__init__(
+            f"the server refused: {told(code)}{said}{f'; {advice}' if advice else ''}", int(code)
+        )
+        self.code = code
+
+
+class LostError(CommandError):
+    """A connection that stood has ended; `is_final` where another would fare no better."""
+
+    exit_code = CONNECTION_LOST
+
+    def __init__(self, what: str, exit_code: int | None = None, *, is_final: bool = False) -> None:
+        super().__init__(what, exit_code)
+        self.is_final = is_final
+
+
+ADVICE = {
+    "NOT_AUTHORIZED": "give a user name with -u and a password by NOCTULE_PASSWORD, "
+    "--password-file or --ask-password, or ask who runs the broker for the right",
+    "BAD_USER_NAME_OR_PASSWORD": "check -u and the password",
+    "UNSUPPORTED_PROTOCOL_VERSION": "try another version with -V",
+    "UNACCEPTABLE_PROTOCOL_VERSION": "try another version with -V",
+    "CLIENT_IDENTIFIER_NOT_VALID": "give another client identifier with -i",
+    "IDENTIFIER_REJECTED": "give another client identifier with -i",
+    "SERVER_UNAVAILABLE": "try again later",
+    "SERVER_BUSY": "try again later",
+    "BANNED": "ask who runs the broker",
+    "USE_ANOTHER_SERVER": "connect there",
+    "SERVER_MOVED": "connect there",
+}
+
+
+def told(code: ReasonCode | ReturnCode) -> str:
+    """``0x87 not authorized``."""
+    return f"0x{code:02X} {code.name.lower().replace('_', ' ')}"
+
+
+def connect_error(where: str, error: OSError, *, is_secure: bool, timeout: float) -> ConnectError:
+    """What a failed attempt means, for somebody who wants it to succeed."""
+    if isinstance(error, socket.gaierror):
+        host = where.rpartition(":")[0]
+        return ConnectError(f"no host is known as {host}: check the spelling, and the network")
+    if isinstance(error, TimeoutError):
+        return ConnectError(
+            f"no answer from {where} within {timeout:g} s: check host and port; "
+            "a firewall may be in the way"
+        )
+    if type(error).__module__ == "ssl":
+        return _tls_error(where, error)
+    if isinstance(error, ConnectionRefusedError):
+        return ConnectError(_refused(where, is_secure=is_secure))
+    if isinstance(error, FileNotFoundError):
+        return ConnectError(f"there is no socket {where}: does the broker run, and listen there?")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ConnectError(f"{where}: cannot connect from the address of -A: {error.strerror}")
+    text = os.strerror(error.errno) if error.errno else str(error)
+    return ConnectError(f"cannot connect to {where}: {text.lower()}")
+
+
+def _refused(where: str, *, is_secure: bool) -> str:
+    host = where.rpartition(":")[0].strip("[]")
+    if host in ("localhost", "::1") or host.startswith("127."):
+        advice = "is a broker running? `noctule serve` starts one"
+    elif is_secure:
+        advice = "is that the broker's port for TLS? Mostly it is 8883"
+    else:
+        advice = "is that the broker's port? Mostly it is 1883, and with TLS (--tls) 8883"
+    return f"connection refused at {where}: {advice}"
+
+
+def _tls_error(where: str, error: OSError) -> ConnectError:
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        advice = "--cafile names the certificate of who signed it"
+        if "hostname" in error.verify_message.lower() or "IP address" in error.verify_message:
+            advice = "connect by the name that it is made for"
+        elif "expired" in error.verify_message or "not yet" in error.verify_message:
+            advice = "it has to be renewed; or the clock of this machine is wrong"
+        return ConnectError(
+            f"the certificate of {where} does not hold: {error.verify_message}; {advice}"
+        )
+    reason = (getattr(error, "reason", None) or str(error)).lower().replace("_", " ")
+    if "wrong version number" in reason or "record layer" in reason:
+        return ConnectError(f"{where} does not speak TLS: leave TLS out, or give the port for it")
+    return ConnectError(f"TLS with {where} failed: {reason}")
+
+
+def hung_up(where: str, version: Version) -> str:
+    """The server closed the connection where CONNACK should have come."""
+    return (
+        f"{where} hung up without an answer: it may want TLS (--tls), WebSocket (--ws), "
+        f"or not speak MQTT {'5.0' if version is Version.V5 else 'of this version'} (-V)"
+    )

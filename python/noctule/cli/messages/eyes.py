@@ -1,0 +1,136 @@
+"""Messages for eyes: time, topic and payload aligned, in colour, nothing a terminal obeys."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from typing import Any
+
+from noctule.cli.messages.content import Content, content_of
+from noctule.cli.messages.format import Arrival
+from noctule.cli.terminal import (
+    Palette,
+    clipped,
+    human_bytes,
+    padded,
+    printable,
+    width_of,
+)
+from noctule.protocol import Message
+
+__all__ = ["Eyes", "summary"]
+
+TIME_COLUMNS = 12
+WIDEST_TOPIC = 48
+HEX_COLUMNS = 16
+HEX_ROWS = 16
+TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*)|(true|false|null)')
+
+
+class Eyes:
+    """Makes a message into lines. The topic's column grows with what it has seen."""
+
+    def __init__(self, *, is_pretty: bool = False) -> None:
+        self._is_pretty = is_pretty
+        self._palette = Palette()
+        self._column = 12
+
+    def lines(self, message: Message, arrival: Arrival) -> bytes:
+        """The message in one line, or in several where its payload needs them."""
+        topic = printable(message.topic)
+        self._column = max(self._column, min(width_of(topic), WIDEST_TOPIC))
+        when = "retained" if message.retain else _clock(arrival)
+        head = (
+            self._palette("dim", f"{when:{TIME_COLUMNS}}")
+            + "  "
+            + self._palette("cyan", padded(topic, self._column))
+            + "  "
+        )
+        columns = shutil.get_terminal_size((100, 24)).columns
+        room = max(20, columns - TIME_COLUMNS - self._column - 4)
+        first, *rest = self._payload(content_of(message), room)
+        indent = " " * (TIME_COLUMNS + 2)
+        return "".join([f"{head}{first}\n", *(f"{indent}{line}\n" for line in rest)]).encode(
+            errors="replace"
+        )
+
+    def _payload(self, content: Content, room: int) -> list[str]:
+        paint = self._palette
+        label = [paint("magenta", content.label)] if content.label else []
+        match content.kind:
+            case "empty":
+                return [paint("dim", "(empty)")]
+            case "image":
+                return [paint("magenta", f"image {content.value}")]
+            case "json":
+                lines = self._json(content.value, room - len(content.label) - 1)
+                return (
+                    [" ".join([*label, lines[0]]), *lines[1:]]
+                    if len(lines) == 1
+                    else [
+                        *(label or [""]),
+                        *lines,
+                    ]
+                )
+            case "binary":
+                return self._hexadecimal(content.value, content.label)
+            case _:
+                lines = [printable(line) for line in content.value.rstrip("\r\n").splitlines()]
+                return lines if len(lines) == 1 else ["", *lines]
+
+    def _json(self, value: Any, room: int) -> list[str]:
+        """On one line where it has room and nobody wants more."""
+        line = printable(json.dumps(value, ensure_ascii=False))
+        if not self._is_pretty and width_of(line) <= room:
+            return [self._painted(line)]
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        return [self._painted(printable(part)) for part in text.splitlines()]
+
+    def _painted(self, text: str) -> str:
+        if not self._palette.is_colourful:
+            return text
+        return TOKEN.sub(self._token, text)
+
+    def _token(self, match: re.Match[str]) -> str:
+        string, colon, number, word = match.groups()
+        if string is not None:
+            return self._palette("blue" if colon else "green", string) + (colon or "")
+        return self._palette("yellow", number if number is not None else word)
+
+    def _hexadecimal(self, data: bytes, label: str) -> list[str]:
+        """All of a short payload, or else the first rows; text beside it."""
+        size = self._palette("magenta", f"{label} {human_bytes(len(data))}".strip())
+        rows = []
+        for offset in range(0, min(len(data), HEX_COLUMNS * HEX_ROWS), HEX_COLUMNS):
+            row = data[offset : offset + HEX_COLUMNS]
+            text = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
+            rows.append(f"{row.hex(' '):{3 * HEX_COLUMNS}}{self._palette('dim', text)}")
+        if len(data) <= HEX_COLUMNS:
+            return [f"{size}  {rows[0]}"]
+        if len(data) > HEX_COLUMNS * HEX_ROWS:
+            rows.append("…")
+        return [size, *rows]
+
+
+def _clock(arrival: Arrival) -> str:
+    milliseconds = arrival.nanoseconds // 1_000_000 % 1000
+    return f"{time.strftime('%H:%M:%S', arrival.local)}.{milliseconds:03d}"
+
+
+def summary(message: Message, width: int) -> str:
+    """A payload in one line of so many columns, without colour."""
+    content = content_of(message)
+    match content.kind:
+        case "empty":
+            said = "(empty)"
+        case "image":
+            said = f"image {content.value}"
+        case "json":
+            said = json.dumps(content.value, ensure_ascii=False)
+        case "binary":
+            said = f"{human_bytes(len(message.payload))} {message.payload[:width].hex(' ')}"
+        case _:
+            said = " ".join(content.value.split())
+    return clipped(printable(said), width)
