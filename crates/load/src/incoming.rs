@@ -74,11 +74,12 @@ fn on_publish(connection: &mut Connection, flags: u8, body: &[u8], bench: &mut B
     if publish.qos == QoS::ExactlyOnce && subscriber.hold(publish.packet_identifier) {
         bench.tally.unreleased += 1;
     }
-    let stamp = match check(plan, &publish) {
+    let stamp = match check(plan, subscriber.number, &publish) {
         Ok(stamp) => stamp,
         Err(what) => return bench.tally.wrong(what),
     };
-    match subscriber.receipts.take(stamp, plan.order(stamp)) {
+    let (lane, order) = (plan.lane(stamp.publisher), plan.order(stamp));
+    match subscriber.receipts.take(stamp.sequence, lane, order) {
         Verdict::InOrder => {}
         Verdict::Late => bench.tally.out_of_order += 1,
         Verdict::Duplicate => {
@@ -93,7 +94,7 @@ fn on_publish(connection: &mut Connection, flags: u8, body: &[u8], bench: &mut B
 
 /// The stamp of a message that is as it was published.
 #[inline]
-fn check(plan: &Plan, publish: &RawPublish<'_>) -> Result<Stamp, &'static str> {
+fn check(plan: &Plan, subscriber: u32, publish: &RawPublish<'_>) -> Result<Stamp, &'static str> {
     let stamp = Stamp::from_payload(publish.payload).ok_or("a payload without a stamp")?;
     if !plan.was_sent(stamp) {
         return Err("a message that nobody has published");
@@ -112,6 +113,9 @@ fn check(plan: &Plan, publish: &RawPublish<'_>) -> Result<Stamp, &'static str> {
     }
     if !plan.is_topic(stamp, publish.topic) {
         return Err("a message of another topic than it was published to");
+    }
+    if !plan.takes(subscriber, plan.topic(stamp.publisher, stamp.sequence)) {
+        return Err("a message of a topic that was not subscribed to");
     }
     Ok(stamp)
 }

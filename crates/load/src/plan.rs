@@ -240,17 +240,74 @@ impl Plan {
             .collect()
     }
 
+    /// Whether a subscriber has a filter for the topic.
+    #[inline]
+    pub(crate) fn takes(&self, subscriber: u32, topic: u32) -> bool {
+        let Scenario {
+            subscribers,
+            topics,
+            wildcard,
+            ..
+        } = self.scenario;
+        if wildcard || self.retained {
+            return true;
+        }
+        if topics <= subscribers {
+            return subscriber % topics == topic;
+        }
+        topic % subscribers == subscriber
+    }
+
+    /// How many publishers may reach one subscriber, at most.
+    pub(crate) fn lanes(&self) -> u32 {
+        match self.lane_shape() {
+            None => self.scenario.publishers,
+            Some(width) => self.scenario.publishers.div_ceil(self.scenario.topics) * width,
+        }
+    }
+
+    /// A publisher's place among those that may reach the subscribers of its topic.
+    #[inline]
+    pub(crate) fn lane(&self, publisher: u32) -> u32 {
+        let Some(width) = self.lane_shape() else {
+            return publisher;
+        };
+        let (round, topic) = (
+            publisher / self.scenario.topics,
+            publisher % self.scenario.topics,
+        );
+        if width == 1 {
+            return round;
+        }
+        round * width + topic / self.scenario.subscribers
+    }
+
+    /// Topics each subscriber takes; None where every publisher may reach every one.
+    #[inline]
+    fn lane_shape(&self) -> Option<u32> {
+        let Scenario {
+            subscribers,
+            topics,
+            wildcard,
+            mixed,
+            ..
+        } = self.scenario;
+        if wildcard || mixed || self.retained || subscribers == 0 {
+            return None;
+        }
+        Some(topics.div_ceil(subscribers).max(1))
+    }
+
     /// How many orders a subscriber tells apart (see `receipts`); none of retained
     /// messages, which come in whatever order the broker keeps them.
     pub(crate) fn orders(&self) -> usize {
         if self.retained {
             return 0;
         }
-        let publishers = self.scenario.publishers as usize;
         if self.scenario.mixed {
-            return publishers * self.scenario.topics as usize;
+            return self.scenario.publishers as usize * self.scenario.topics as usize;
         }
-        publishers
+        self.lanes() as usize
     }
 
     /// The order a message belongs to.
@@ -260,7 +317,7 @@ impl Plan {
             return None;
         }
         if !self.scenario.mixed {
-            return Some(stamp.publisher as usize);
+            return Some(self.lane(stamp.publisher) as usize);
         }
         let topic = self.topic(stamp.publisher, stamp.sequence) as usize;
         Some(stamp.publisher as usize * self.scenario.topics as usize + topic)
@@ -330,6 +387,49 @@ mod tests {
                         takers(&plan, topic),
                         "{subscribers} {topics}"
                     );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn publishers_that_reach_one_subscriber_have_lanes_of_their_own() {
+        for (publishers, subscribers, topics) in [(10, 10, 10), (50, 1, 50), (7, 3, 10), (9, 4, 2)]
+        {
+            for wildcard in [false, true] {
+                let plan = plan(|s| {
+                    s.publishers = publishers;
+                    s.subscribers = subscribers;
+                    s.topics = topics;
+                    s.wildcard = wildcard;
+                });
+                for subscriber in 0..subscribers {
+                    let reaches =
+                        |publisher: &u32| plan.takes(subscriber, plan.topic(*publisher, 0));
+                    let lanes: Vec<u32> = (0..publishers)
+                        .filter(reaches)
+                        .map(|publisher| plan.lane(publisher))
+                        .collect();
+                    let different: std::collections::BTreeSet<_> = lanes.iter().collect();
+                    assert_eq!(different.len(), lanes.len());
+                    assert!(lanes.iter().all(|lane| *lane < plan.lanes()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_subscriber_takes_the_topics_it_has_filters_for() {
+        for (subscribers, topics) in [(1, 1), (10, 10), (7, 3), (3, 7), (4, 9)] {
+            let plan = plan(|s| {
+                s.subscribers = subscribers;
+                s.topics = topics;
+            });
+            for subscriber in 0..subscribers {
+                let filters = plan.filters(subscriber);
+                for topic in 0..topics {
+                    let has = filters.contains(&format!("load/{topic}"));
+                    assert_eq!(plan.takes(subscriber, topic), has);
                 }
             }
         }

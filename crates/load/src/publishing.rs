@@ -39,7 +39,7 @@ struct Course {
 pub(crate) fn run(worker: &mut Worker<'_>) -> Result<(), LoadError> {
     let plan = &worker.shared.plan;
     for number in worker.share(plan.scenario.subscribers) {
-        let role = Role::Subscriber(Box::new(Subscriber::new(plan)));
+        let role = Role::Subscriber(Box::new(Subscriber::new(plan, number)));
         worker.add(role, u64::from(number));
     }
     worker.open_all(0..worker.connections.len())?;

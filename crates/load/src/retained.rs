@@ -27,7 +27,7 @@ pub(crate) fn run(worker: &mut Worker<'_>) -> Result<RetainedReport, LoadError> 
         if !worker.goes_on() {
             break;
         }
-        deliver_seconds.push(deliver(worker, u64::from(number))?);
+        deliver_seconds.push(deliver(worker, number)?);
     }
     worker.linger();
     // What a run that gave up has not even asked for is lost as well.
@@ -55,10 +55,10 @@ fn await_pingresps(worker: &mut Worker<'_>) {
 }
 
 /// Has one subscriber take everything; the seconds it took.
-fn deliver(worker: &mut Worker<'_>, number: u64) -> Result<f64, LoadError> {
+fn deliver(worker: &mut Worker<'_>, number: u32) -> Result<f64, LoadError> {
     let plan = &worker.shared.plan;
-    let role = Role::Subscriber(Box::new(Subscriber::new(plan)));
-    let index = worker.add(role, number);
+    let role = Role::Subscriber(Box::new(Subscriber::new(plan, number)));
+    let index = worker.add(role, u64::from(number));
     worker.open_all(index..index + 1)?;
     while worker.connections[index].state == State::Ready && worker.goes_on() {
         let received = match &worker.connections[index].role {

@@ -8,20 +8,22 @@ use crate::receipts::Receipts;
 /// What one subscriber knows.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
+    pub(crate) number: u32,
     pub(crate) receipts: Receipts,
     /// A bit for each packet identifier that waits for PUBREL; only at QoS 2.
     unreleased: Vec<u64>,
 }
 
 impl Subscriber {
-    pub(crate) fn new(plan: &Plan) -> Subscriber {
+    pub(crate) fn new(plan: &Plan, number: u32) -> Subscriber {
         let words = if plan.qos == QoS::ExactlyOnce {
             1_024
         } else {
             0
         };
         Subscriber {
-            receipts: Receipts::new(plan.scenario.publishers, plan.orders()),
+            number,
+            receipts: Receipts::new(plan.lanes(), plan.orders()),
             unreleased: vec![0; words],
         }
     }

@@ -29,6 +29,8 @@ pub enum Fault {
     Rename(u64),
     /// Each n-th delivery has the retain flag turned.
     Retain(u64),
+    /// Each n-th message goes to all subscribers, whatever they subscribed to.
+    Misroute(u64),
     /// Each n-th PUBACK or PUBREC is left out.
     Forget(u64),
     /// Each n-th message waits that long (milliseconds) before it is routed.
@@ -245,7 +247,8 @@ fn route(publish: &Publish<'_>, state: &mut State, fault: Fault) {
             .insert(publish.topic.into(), publish.payload.into());
     }
     for subscription in &state.subscriptions {
-        if matches(&subscription.filter, publish.topic) {
+        let astray = matches!(fault, Fault::Misroute(n) if state.messages % n == 0);
+        if astray || matches(&subscription.filter, publish.topic) {
             let qos = publish.qos.min(subscription.qos);
             deliver(
                 subscription,

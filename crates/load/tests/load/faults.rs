@@ -128,6 +128,16 @@ fn forgeries_are_found() {
 }
 
 #[test]
+fn messages_nobody_subscribed_to_are_found() {
+    let report = measure(Fault::Misroute(100), |s| {
+        s.publishers = 2;
+        s.subscribers = 2;
+        s.topics = 2;
+    });
+    assert_eq!((report.malformed, report.lost), (10, 0));
+}
+
+#[test]
 fn missing_acknowledgements_are_counted() {
     for qos in [1, 2] {
         let report = measure(Fault::Forget(100), |s| s.qos = qos);
