@@ -43,7 +43,7 @@ $(NODE_PEER): tests/integration/interop/node/package.json
 build: $(STAMPS)/build ## build the release and install it in .venv
 
 serve: build ## build, then run a broker on 127.0.0.1:1883; SERVE='…' adds options
-	$(BIN)/noctule serve $(SERVE)
+	$(BIN)/noctule serve --data-dir noctule-data $(SERVE)
 
 test: test-rust test-python ## everything CI tests
 

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use mio::Poll;
 use noctule_broker::Shared;
+use noctule_store::Store;
 
 use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::common::Common;
 use crate::descriptors;
+use crate::durable::{self, Keeper};
 use crate::error::{Failure, StartError};
 use crate::events::{Record, Records};
 use crate::listener::{Address, Listening, listen_on_all};
 use crate::logging::LogSubscriber;
-use crate::options::ServerOptions;
+use crate::options::{Durability, ServerOptions};
 use crate::post::{Mailbox, Message, Post};
 use crate::reactor::{Reactor, Token, Turn};
 
@@ -40,7 +42,19 @@ pub struct Engine {
     running: OnceLock<Running>,
     /// Taken by whoever joins them.
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Closed once the workers have ended.
+    store: Mutex<Option<Store>>,
     start_claimed: AtomicBool,
+}
+
+fn make_shared(options: &ServerOptions, seed: u64) -> Arc<Shared> {
+    let (broker, workers) = (options.broker.clone(), options.worker_count());
+    match options.durability {
+        Durability::Memory => Shared::new(broker, workers, seed),
+        Durability::Interval | Durability::Disk => {
+            Shared::durable(broker, workers, seed, durable::wall_milliseconds())
+        }
+    }
 }
 
 struct Running {
@@ -63,7 +77,7 @@ impl Engine {
         let seed = RandomState::new().hash_one(std::process::id());
         let records = Records::new().map_err(|error| StartError::new("events", error))?;
         let common = Common {
-            shared: Shared::new(options.broker.clone(), options.worker_count(), seed),
+            shared: make_shared(&options, seed),
             admission: Admission::new(&options.broker.limits),
             counters: Arc::default(),
             records: Arc::new(records),
@@ -75,6 +89,7 @@ impl Engine {
             common,
             running: OnceLock::new(),
             threads: Mutex::default(),
+            store: Mutex::default(),
             start_claimed: AtomicBool::new(false),
         })
     }
@@ -116,6 +131,8 @@ impl Engine {
             .collect::<Result<_, _>>()
             .map_err(|error| StartError::new("worker", error))?;
 
+        let mut reactors = reactors;
+        let store = self.open_store(&mut reactors, &posts)?;
         let live = Arc::new(Live {
             count: Mutex::new(count),
             ended: Condvar::new(),
@@ -144,6 +161,7 @@ impl Engine {
         self.log_start(&addresses, count, open_files);
         let process = std::process::id();
         *lock(&self.threads) = threads;
+        *lock(&self.store) = store;
         // Only this call holds the claim, so the place is empty.
         let _ = self.running.set(Running {
             addresses,
@@ -152,6 +170,29 @@ impl Engine {
             process,
         });
         Ok(())
+    }
+
+    /// Opens the store, if this broker has one, and gives the workers what it held.
+    fn open_store(
+        &self,
+        reactors: &mut [Reactor],
+        posts: &Arc<[Post]>,
+    ) -> Result<Option<Store>, StartError> {
+        let opening = || durable::open(&self.options, &self.common.shared, posts);
+        let opened = tracing::dispatcher::with_default(&log_to(&self.common), opening)
+            .map_err(|error| StartError::new("store", error))?;
+        let Some(mut opened) = opened else {
+            return Ok(None);
+        };
+        let now = self.common.clock.now();
+        let sessions = std::mem::take(&mut opened.restored.sessions);
+        for (reactor, sessions) in reactors.iter_mut().zip(sessions) {
+            reactor
+                .worker
+                .restore(sessions, durable::wall_milliseconds(), now);
+            reactor.keeper = Some(Keeper::new(reactor.index, &opened));
+        }
+        Ok(Some(opened.store))
     }
 
     /// Where the engine listens, in the order of the options; free ports filled in.
@@ -188,6 +229,9 @@ impl Engine {
         for thread in lock(&self.threads).drain(..) {
             // A panic has been caught and reported inside.
             let _ = thread.join();
+        }
+        if let Some(store) = lock(&self.store).take() {
+            store.close();
         }
         self.common.failure.get().cloned().map_or(Ok(()), Err)
     }

@@ -125,7 +125,7 @@ impl Reactor {
             address: Some(address.ip().to_canonical()),
             port: address.port(),
             listener,
-            certificate_name: None,
+            ..Peer::default()
         };
         let limits = &self.common.shared.options().limits;
         let deadline = self.now.after_seconds(limits.connect_timeout_seconds);

@@ -15,6 +15,7 @@ mod common;
 mod counters;
 mod deadlines;
 mod descriptors;
+mod durable;
 mod effects;
 mod engine;
 mod error;

@@ -147,11 +147,13 @@ impl ServerOptions {
         if self.workers > MAX_WORKERS {
             return refuse("workers: at most 1,024; 0 means one for each core");
         }
-        if self.durability != Durability::Memory {
+        if self.durability != Durability::Memory && self.data_dir.is_none() {
             return refuse(
-                "durability: this engine keeps sessions and messages in memory only; \
-                 set durability to \"memory\"",
+                "data_dir: durability \"disk\" and \"interval\" need a directory for the store",
             );
+        }
+        if self.interval_milliseconds == 0 {
+            return refuse("interval_milliseconds: at least 1");
         }
         if self.broker.limits.connect_timeout_seconds == 0 {
             return refuse("limits.connect_timeout_seconds: at least 1");
@@ -206,7 +208,7 @@ mod tests {
         let limit = r#"{"limits": {"max_connections": -1}}"#;
         assert!(refused(limit).starts_with("limits.max_connections: "));
         assert!(refused(r#"{"limits": {"max_conections": 1}}"#).contains("`max_conections`"));
-        assert!(refused(r#"{"durability": "disk"}"#).starts_with("durability: "));
+        assert!(refused(r#"{"durability": "disk"}"#).starts_with("data_dir: "));
         assert!(refused("[]").contains("JSON object"));
     }
 }

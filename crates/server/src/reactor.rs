@@ -15,6 +15,7 @@ use noctule_broker::{Time, Worker};
 use crate::acceptor::Acceptor;
 use crate::common::Common;
 use crate::deadlines::{Deadline, Deadlines};
+use crate::durable::Keeper;
 use crate::events::Record;
 use crate::farewell::Farewells;
 use crate::greeting::Greetings;
@@ -35,6 +36,9 @@ const EVENTS_A_TURN: usize = 1_024;
 
 /// How often the process's memory is measured, by the first worker.
 const MEMORY_SECONDS: u64 = 1;
+
+/// How long until a store without room is tried again.
+const STORE_RETRY: Duration = Duration::from_millis(20);
 
 /// How long peers have to close after the last byte when the engine stops.
 const STOP_FAREWELL: Duration = Duration::from_millis(200);
@@ -92,6 +96,8 @@ pub(crate) struct Reactor {
     pub buffer: Box<[u8]>,
     /// The turn's events, for whoever observes.
     pub records: Vec<Record>,
+    /// The way to the store, where there is one.
+    pub keeper: Option<Keeper>,
     events: Events,
     mailbox: Mailbox,
     /// Empty between turns; kept for its room.
@@ -141,6 +147,7 @@ impl Reactor {
             deadlines: Deadlines::default(),
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             records: Vec::new(),
+            keeper: None,
             events: Events::with_capacity(EVENTS_A_TURN),
             mailbox,
             messages: Vec::new(),
@@ -163,13 +170,16 @@ impl Reactor {
         }
         self.handle_messages();
         self.handle_deadlines();
+        self.hear_of_commits();
         self.perform_effects();
         self.send_batches();
+        self.submit_records();
         self.write_dirty();
         self.bound_closing();
         // Writing moves queued messages up and ends connections, whose wills go out.
         self.perform_effects();
         self.send_batches();
+        self.submit_records();
         self.send_records();
         Ok(self.next_turn())
     }
@@ -179,7 +189,7 @@ impl Reactor {
         let post = &self.posts[self.index];
         let timeout = match timeout {
             Some(Duration::ZERO) => timeout,
-            _ if post.fall_asleep() => timeout,
+            _ if post.fall_asleep() && !self.has_commits() => timeout,
             _ => Some(Duration::ZERO),
         };
         let polled = self.poll.poll(&mut self.events, timeout);
@@ -203,6 +213,8 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let memory = (self.index == 0).then_some(self.next_memory);
+        let waits = self.keeper.as_ref().is_some_and(Keeper::is_waiting);
+        let retry = waits.then(|| self.now.after(STORE_RETRY));
         let stop = self.stopping.map(|stopping| stopping.due());
         let next = [
             self.worker.next_timeout(),
@@ -210,10 +222,36 @@ impl Reactor {
             self.greetings.next_deadline(),
             self.acceptor.paused_until(),
             memory,
+            retry,
             stop,
         ];
         let next = next.into_iter().flatten().min()?;
         Some(self.common.clock.now().until(next))
+    }
+
+    /// What is on disk by now may be promised, as far as the store is well.
+    fn hear_of_commits(&mut self) {
+        let Some(keeper) = &mut self.keeper else {
+            return;
+        };
+        let (committed, state) = keeper.news();
+        if let Some(state) = state {
+            self.worker.set_store_state(state);
+        }
+        if let Some(sequence) = committed {
+            self.worker.committed(sequence, self.now);
+        }
+    }
+
+    /// Hands what this turn has recorded to the store.
+    fn submit_records(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.submit(self.worker.take_records());
+        }
+    }
+
+    fn has_commits(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::has_news)
     }
 
     /// Whether another worker is so far behind that reading on would bury it.

@@ -1,0 +1,275 @@
+//! Between the workers and the store: what they record goes down, what is committed
+//! comes back, and what was kept is given out at the start.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use noctule_broker::{Change, Record, Records, Restored, Restorer, Shared, Space, StoreState};
+use noctule_store::{
+    Batch, Observer, State, Store, StoreError, StoreOptions, SubmitError, TooLarge, Writer,
+};
+
+use crate::options::{Durability, ServerOptions};
+use crate::post::Post;
+
+/// Every space that holds a record, in the order in which they are read back.
+const SPACES: [Space; 7] = [
+    Space::Session,
+    Space::Subscription,
+    Space::Queue,
+    Space::InFlight,
+    Space::Received,
+    Space::Retained,
+    Space::Cleared,
+];
+
+/// Milliseconds since 1970; 0 for a clock that stands before.
+pub(crate) fn wall_milliseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// What the committer tells the workers. It only stores numbers and wakes sleepers.
+pub(crate) struct Commits {
+    posts: Arc<[Post]>,
+    committed: Box<[AtomicU64]>,
+    state: AtomicU8,
+}
+
+impl Commits {
+    fn new(posts: Arc<[Post]>) -> Commits {
+        let committed = posts.iter().map(|_| AtomicU64::new(0)).collect();
+        Commits {
+            posts,
+            committed,
+            state: AtomicU8::new(0),
+        }
+    }
+
+    pub fn committed(&self, worker: usize) -> u64 {
+        self.committed[worker].load(SeqCst)
+    }
+
+    pub fn state(&self) -> StoreState {
+        match self.state.load(SeqCst) {
+            0 => StoreState::Ready,
+            1 => StoreState::Full,
+            _ => StoreState::Failed,
+        }
+    }
+}
+
+impl Observer for Commits {
+    fn committed(&self, worker: usize, sequence: u64) {
+        self.committed[worker].store(sequence, SeqCst);
+        self.posts[worker].wake();
+    }
+
+    fn state_changed(&self, state: State, reason: &str) {
+        let number = match state {
+            State::Running => 0,
+            State::Full => 1,
+            State::Failed => 2,
+        };
+        self.state.store(number, SeqCst);
+        match state {
+            State::Running => tracing::warn!("the store is well again"),
+            State::Full => tracing::error!(
+                "the store's disk is full, so no new message is acknowledged: {reason}"
+            ),
+            State::Failed => tracing::error!(
+                "the store has failed and is read-only until a restart; nothing new is \
+                 acknowledged: {reason}"
+            ),
+        }
+        self.posts.iter().for_each(Post::wake);
+    }
+
+    fn damaged(&self, what: &str) {
+        tracing::error!("damage in the store: {what}");
+    }
+}
+
+/// An open store and what it held.
+pub(crate) struct Opened {
+    pub store: Store,
+    pub commits: Arc<Commits>,
+    pub restored: Restored,
+}
+
+/// Opens the store of a broker that keeps what it promises; `None` for one that does
+/// not.
+///
+/// # Errors
+/// The store cannot be opened or read; the text names its directory.
+pub(crate) fn open(
+    options: &ServerOptions,
+    shared: &Arc<Shared>,
+    posts: &Arc<[Post]>,
+) -> io::Result<Option<Opened>> {
+    let durability = match options.durability {
+        Durability::Memory => return Ok(None),
+        Durability::Disk => noctule_store::Durability::Disk,
+        Durability::Interval => noctule_store::Durability::Interval(Duration::from_millis(
+            options.interval_milliseconds,
+        )),
+    };
+    let Some(directory) = &options.data_dir else {
+        return Err(io::Error::other(
+            "durability needs data_dir, the store's directory",
+        ));
+    };
+    let commits = Arc::new(Commits::new(Arc::clone(posts)));
+    let observer: Arc<dyn Observer> = Arc::clone(&commits) as _;
+    let store_options = StoreOptions {
+        durability,
+        ..StoreOptions::default()
+    };
+    let (store, recovery) =
+        Store::open(directory, store_options, observer).map_err(io::Error::other)?;
+    report(directory, &recovery.report);
+    let restored = restore(shared, &recovery).map_err(io::Error::other)?;
+    if restored.unreadable > 0 {
+        tracing::error!(
+            "{} records in the store made no sense and are lost",
+            restored.unreadable
+        );
+    }
+    Ok(Some(Opened {
+        store,
+        commits,
+        restored,
+    }))
+}
+
+fn report(directory: &Path, report: &noctule_store::RecoveryReport) {
+    for damage in &report.damage {
+        tracing::error!("damage in the store at {}: {damage}", directory.display());
+    }
+    if report.damage_left_out > 0 {
+        tracing::error!("and {} more findings of damage", report.damage_left_out);
+    }
+}
+
+fn restore(
+    shared: &Arc<Shared>,
+    recovery: &noctule_store::Recovery,
+) -> Result<Restored, StoreError> {
+    let mut restorer = Restorer::new(Arc::clone(shared));
+    for space in SPACES {
+        for entry in recovery.entries(space as u8) {
+            let entry = entry?;
+            let sequence = entry.sequence.unwrap_or(0);
+            restorer.add(space as u8, &entry.key, sequence, &entry.value);
+        }
+    }
+    Ok(restorer.finish())
+}
+
+/// One worker's way to the store.
+pub(crate) struct Keeper {
+    worker: usize,
+    writer: Writer,
+    commits: Arc<Commits>,
+    /// Batches the store has no room for yet, in order.
+    waiting: VecDeque<Batch>,
+    committed: u64,
+    state: StoreState,
+}
+
+impl Keeper {
+    pub fn new(worker: usize, opened: &Opened) -> Keeper {
+        Keeper {
+            worker,
+            writer: opened.store.writer(worker),
+            commits: Arc::clone(&opened.commits),
+            waiting: VecDeque::new(),
+            committed: 0,
+            state: StoreState::Ready,
+        }
+    }
+
+    /// Hands a turn's records to the store, behind those that still wait for room.
+    pub fn submit(&mut self, records: Option<(u64, Records)>) {
+        if let Some((_, records)) = records {
+            self.waiting.push_back(batch(&records));
+        }
+        while let Some(batch) = self.waiting.pop_front() {
+            match self.writer.submit(batch) {
+                Ok(_) => {}
+                Err(SubmitError::Full(batch)) => {
+                    self.waiting.push_front(batch);
+                    return;
+                }
+                // What waits is never committed, and what promises it never sent.
+                Err(SubmitError::Failed(_)) => return,
+            }
+        }
+    }
+
+    /// What the worker has not been told: the last batch committed, and how the
+    /// store fares.
+    pub fn news(&mut self) -> (Option<u64>, Option<StoreState>) {
+        let committed = self.commits.committed(self.worker);
+        let news = (committed > self.committed).then_some(committed);
+        self.committed = committed;
+        let state = self.state_now();
+        let changed = (state != self.state).then_some(state);
+        self.state = state;
+        (news, changed)
+    }
+
+    /// Whether there is something for the worker to hear.
+    pub fn has_news(&self) -> bool {
+        self.commits.committed(self.worker) > self.committed || self.state_now() != self.state
+    }
+
+    /// Whether batches wait for room in the store: to be tried again soon.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A store that cannot take what waits is full, whatever the reason.
+    fn state_now(&self) -> StoreState {
+        match self.commits.state() {
+            StoreState::Ready if self.is_waiting() => StoreState::Full,
+            state => state,
+        }
+    }
+}
+
+fn batch(records: &Records) -> Batch {
+    let mut batch = Batch::new();
+    for record in records.iter() {
+        if let Err(error) = add(&mut batch, record) {
+            // Topics and packets are bounded far below what a record may hold.
+            tracing::error!("a record is too large for the store and is left out: {error}");
+        }
+    }
+    batch
+}
+
+fn add(batch: &mut Batch, record: Record<'_>) -> Result<(), TooLarge> {
+    let Record {
+        change,
+        space,
+        key,
+        sequence,
+        value,
+    } = record;
+    let space = space as u8;
+    match change {
+        Change::Put => batch.put(space, key, value),
+        Change::Delete => batch.delete(space, key),
+        Change::Append => batch.append(space, key, sequence, value),
+        Change::Remove => batch.remove(space, key, sequence),
+        Change::Clear => batch.clear(space, key),
+        Change::DeletePrefix => batch.delete_prefix(space, key),
+    }
+}
