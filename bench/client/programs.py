@@ -3,8 +3,9 @@
     python programs.py CLIENT SCENARIO PORT COUNT
 
 Prints CPU microseconds of this process for each of COUNT messages of 64 bytes. Scenarios:
-publish-0, publish-1 (64 in flight), receive-0, receive-1. A receiving program prints "ready"
-once it is subscribed to "bench/#", and takes what comes until "bench/end": brokers may drop QoS 0 messages, so that it is the messages that came which are counted.
+publish-0, publish-1 (64 in flight), receive-0, receive-1. A receiving program subscribes to
+"bench/#", prints "ready", and takes what comes until "bench/end": brokers may drop QoS 0
+messages, so that it is the messages that came which are counted.
 """
 
 from __future__ import annotations

@@ -348,8 +348,12 @@ class Client:
         self._body = asyncio.current_task()
         try:
             await self.open()
-        except BaseException:
-            self._body = None
+        except BaseException as error:
+            body, self._body = self._body, None
+            if self._has_cancelled_body and body is not None:
+                body.uncancel()
+                if self._failure is not None and isinstance(error, asyncio.CancelledError):
+                    raise self._failure from None
             raise
         return self
 

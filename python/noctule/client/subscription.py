@@ -71,7 +71,9 @@ class Subscription:
         self._held: dict[Message, None] = {}
         self._waiter: asyncio.Future[None] | None = None
         self._is_blocking = False
+        self._ceiling = 0
         self._is_open = False
+        self._is_ended = False
         self._error: BaseException | None = None
         self._dropped = 0
         self._reason_codes: dict[str, ReasonCode] = {}
@@ -206,7 +208,7 @@ class Subscription:
         while not self._items:
             if self._error is not None:
                 raise self._error
-            if not self._is_open:
+            if self._is_ended or not self._is_open:
                 raise StopAsyncIteration
             if self._waiter is None or self._waiter.done():
                 self._waiter = asyncio.get_running_loop().create_future()
@@ -227,9 +229,11 @@ class Subscription:
         items = self._items
         if self._overflow == "block":
             if not self._is_blocking:
+                # What was read together with the last message that fits is here already.
                 self._is_blocking = True
+                self._ceiling = max(len(items), self._limit * HARD_LIMIT_FACTOR)
                 self._client._block(self)
-            while len(items) > self._limit * HARD_LIMIT_FACTOR and not items[-1][3]:
+            while len(items) > self._ceiling and not items[-1][3]:
                 self._drop(items.pop())
             return
         while len(items) > self._limit:
@@ -245,6 +249,7 @@ class Subscription:
 
     def _end(self, error: BaseException | None) -> None:
         """No more messages will come; those in the queue can still be taken."""
+        self._is_ended = True
         self._error = self._error or error
         waiter = self._waiter
         if waiter is not None and not waiter.done():

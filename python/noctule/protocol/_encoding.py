@@ -104,6 +104,8 @@ class PublishEncoder:
     def encode(self, delivery: Delivery, identifier: int) -> None:
         """Any PUBLISH. NotOfferedError and PacketTooLargeError leave nothing behind."""
         qos = delivery.qos
+        if qos not in (0, 1, 2):
+            raise InvalidArgumentError(f"QoS {qos}; it can be 0, 1 or 2")
         if qos > self._maximum_qos:
             raise NotOfferedError(
                 f"QoS {qos}: the server offers {self._maximum_qos} at most [MQTT-3.2.2-11]"
