@@ -9,10 +9,27 @@ __all__ = ["COMMANDS", "noctule"]
 # Name of the command: (module, what it does). The module holds a click command of that name.
 COMMANDS = {
     "serve": ("noctule.cli.serve", "Run a broker in the foreground."),
+    "pub": ("noctule.cli.flags.command", "Publish messages."),
+    "sub": ("noctule.cli.flags.command", "Subscribe, and print what comes."),
+    "rr": ("noctule.cli.flags.command", "Publish a request, and print the response."),
+    "replay": ("noctule.cli.flags.command", "Publish what `noctule sub --save` has recorded."),
+    "top": ("noctule.cli.flags.command", "Watch a broker in the terminal."),
+    "doctor": ("noctule.cli.flags.command", "Try a broker step by step, and say what to do."),
+    "passwd": ("noctule.cli.passwd", "Make, change and delete users of a password file."),
+    "topics": ("noctule.cli.topics", "Check topic names and filters."),
     "bench": ("noctule.cli.bench", "Put load on a broker, and check what it delivers."),
     "config": ("noctule.cli.config", "Print the whole default configuration, commented."),
+    "completion": ("noctule.cli.completion", "Print the completion for a shell."),
+    "man": ("noctule.cli.man", "Write the manual pages."),
     "version": ("noctule.cli.version", "Print the version."),
 }
+
+
+def with_examples(command: click.Command) -> click.Command:
+    r"""Lets click see the `\b` before examples, which raw docstrings hold as two characters."""
+    if command.help is not None:
+        command.help = command.help.replace("\\b\n", "\b\n")
+    return command
 
 
 class Commands(click.Group):
@@ -28,7 +45,7 @@ class Commands(click.Group):
             return None
         module, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(module), cmd_name)
-        return command
+        return with_examples(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table."""
@@ -42,6 +59,11 @@ def noctule() -> None:
 
     \b
     noctule serve                      a broker on 127.0.0.1:1883
+    noctule sub -t '#' -v              print all that is published
+    noctule pub -t greeting -m hello   publish
     noctule config > noctule.toml      every option, commented
     noctule COMMAND --help             what a command takes
     """
+
+
+with_examples(noctule)

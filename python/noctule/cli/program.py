@@ -31,10 +31,10 @@ def run(name: str, arguments: Sequence[str]) -> int:
     is_quiet = "--quiet" in arguments
     try:
         settings = parse(name, arguments)
-        if settings.help:
+        if settings.help or settings.help_all:
             from noctule.cli.flags.help import help_text
 
-            print(help_text(name), end="")
+            print(help_text(name, is_whole=settings.help_all), end="")
             return 0
         if settings.show_version:
             import noctule

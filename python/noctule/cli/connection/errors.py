@@ -22,6 +22,7 @@ __all__ = [
     "LostError",
     "RefusedError",
     "connect_error",
+    "hung_up",
     "told",
 ]
 
@@ -31,12 +32,14 @@ TIMED_OUT = 27
 
 
 class CommandError(Exception):
-    """A command cannot go on."""
+    """A command cannot go on: what happened, and what to do about it."""
 
     exit_code = 1
 
-    def __init__(self, what: str, exit_code: int | None = None) -> None:
-        super().__init__(what)
+    def __init__(self, what: str, advice: str = "", exit_code: int | None = None) -> None:
+        super().__init__(f"{what}: {advice}" if advice else what)
+        self.what = what
+        self.advice = advice
         if exit_code is not None:
             self.exit_code = exit_code
 
@@ -50,9 +53,8 @@ class RefusedError(CommandError):
 
     def __init__(self, code: ReasonCode | ReturnCode, reason: str | None) -> None:
         said = f" ({reason})" if reason else ""
-        advice = ADVICE.get(code.name)
         super().__init__(
-            f"the server refused: {told(code)}{said}{f'; {advice}' if advice else ''}", int(code)
+            f"the server refused, with {told(code)}{said}", ADVICE.get(code.name, ""), int(code)
         )
         self.code = code
 
@@ -63,7 +65,7 @@ class LostError(CommandError):
     exit_code = CONNECTION_LOST
 
     def __init__(self, what: str, exit_code: int | None = None, *, is_final: bool = False) -> None:
-        super().__init__(what, exit_code)
+        super().__init__(what, "", exit_code)
         self.is_final = is_final
 
 
@@ -92,56 +94,58 @@ def connect_error(where: str, error: OSError, *, is_secure: bool, timeout: float
     """What a failed attempt means, for somebody who wants it to succeed."""
     if isinstance(error, socket.gaierror):
         host = where.rpartition(":")[0]
-        return ConnectError(f"no host is known as {host}: check the spelling, and the network")
+        return ConnectError(f"no host is known as {host}", "check the spelling, and the network")
     if isinstance(error, TimeoutError):
         return ConnectError(
-            f"no answer from {where} within {timeout:g} s: check host and port; "
-            "a firewall may be in the way"
+            f"no answer from {where} within {timeout:g} s",
+            "check host and port; a firewall may be in the way",
         )
     if type(error).__module__ == "ssl":
         return _tls_error(where, error)
     if isinstance(error, ConnectionRefusedError):
-        return ConnectError(_refused(where, is_secure=is_secure))
+        return ConnectError(f"connection refused at {where}", _is_it_there(where, is_secure))
     if isinstance(error, FileNotFoundError):
-        return ConnectError(f"there is no socket {where}: does the broker run, and listen there?")
+        return ConnectError(f"there is no socket {where}", "does the broker run, and listen there?")
     if error.errno == errno.EADDRNOTAVAIL:
-        return ConnectError(f"{where}: cannot connect from the address of -A: {error.strerror}")
+        return ConnectError(f"cannot connect to {where}", "this machine has no address like -A")
     text = os.strerror(error.errno) if error.errno else str(error)
-    return ConnectError(f"cannot connect to {where}: {text.lower()}")
+    return ConnectError(f"cannot connect to {where}, {text.lower()}", "check host and port")
 
 
-def _refused(where: str, *, is_secure: bool) -> str:
+def _is_it_there(where: str, is_secure: bool) -> str:
     host = where.rpartition(":")[0].strip("[]")
     if host in ("localhost", "::1") or host.startswith("127."):
-        advice = "is a broker running? `noctule serve` starts one"
-    elif is_secure:
-        advice = "is that the broker's port for TLS? Mostly it is 8883"
-    else:
-        advice = "is that the broker's port? Mostly it is 1883, and with TLS (--tls) 8883"
-    return f"connection refused at {where}: {advice}"
+        return "is a broker running? `noctule serve` starts one"
+    if is_secure:
+        return "is that the broker's port for TLS? Mostly it is 8883"
+    return "is that the broker's port? Mostly it is 1883, and with TLS (--tls) 8883"
 
 
 def _tls_error(where: str, error: OSError) -> ConnectError:
     import ssl
 
     if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message
         advice = "--cafile names the certificate of who signed it"
-        if "hostname" in error.verify_message.lower() or "IP address" in error.verify_message:
+        if "hostname" in said.lower() or "IP address" in said:
             advice = "connect by the name that it is made for"
-        elif "expired" in error.verify_message or "not yet" in error.verify_message:
+        elif "expired" in said or "not yet" in said:
             advice = "it has to be renewed; or the clock of this machine is wrong"
-        return ConnectError(
-            f"the certificate of {where} does not hold: {error.verify_message}; {advice}"
-        )
+        return ConnectError(f"the certificate of {where} does not hold ({said})", advice)
     reason = (getattr(error, "reason", None) or str(error)).lower().replace("_", " ")
-    if "wrong version number" in reason or "record layer" in reason:
-        return ConnectError(f"{where} does not speak TLS: leave TLS out, or give the port for it")
-    return ConnectError(f"TLS with {where} failed: {reason}")
+    if "version number" in reason or "record layer" in reason or "unexpected eof" in reason:
+        return ConnectError(
+            f"{where} does not speak TLS ({reason})", "leave TLS out, or give the port for it"
+        )
+    return ConnectError(
+        f"TLS with {where} failed ({reason})", "check --tls-version, --ciphers, --cert and --key"
+    )
 
 
-def hung_up(where: str, version: Version) -> str:
+def hung_up(where: str, version: Version) -> ConnectError:
     """The server closed the connection where CONNACK should have come."""
-    return (
-        f"{where} hung up without an answer: it may want TLS (--tls), WebSocket (--ws), "
-        f"or not speak MQTT {'5.0' if version is Version.V5 else 'of this version'} (-V)"
+    name = "MQTT 5.0" if version is Version.V5 else "this version of MQTT"
+    return ConnectError(
+        f"{where} hung up without an answer",
+        f"it may want TLS (--tls) or WebSocket (--ws), or not speak {name} (-V)",
     )

@@ -106,10 +106,11 @@ class Link:
                 if time.monotonic() >= deadline:
                     raise ConnectError(
                         f"{self.where} has not answered CONNECT within "
-                        f"{self._settings.connect_timeout:g} s: is it an MQTT broker?"
+                        f"{self._settings.connect_timeout:g} s",
+                        "is it an MQTT broker?",
                     )
         except LostError as error:
-            raise ConnectError(hung_up(self.where, self.session.options.version)) from error
+            raise hung_up(self.where, self.session.options.version) from error
         except BaseException:
             self._drop()
             raise

@@ -135,7 +135,7 @@ def _by_srv(settings: Settings) -> socket.socket:
         except OSError as error:
             failure = error
     if failure is None:
-        raise ConnectError(f"the DNS names no MQTT server for {name}: give host and port")
+        raise ConnectError(f"the DNS names no MQTT server for {name}", "give host and port")
     raise failure
 
 

@@ -67,12 +67,12 @@ class WebSocketStream:
         if self._protocol.state is not State.OPEN or failure is not None:
             self._below.close()
             raise ConnectError(
-                f"{where} does not speak WebSocket: {failure or 'it hung up'}; "
-                "check port and path, or leave --ws out"
+                f"{where} does not speak WebSocket ({failure or 'it hung up'})",
+                "check port and path, or leave --ws out",
             )
         if self._protocol.subprotocol != SUBPROTOCOL:
             self._below.close()
-            raise ConnectError(f"{where} speaks WebSocket, but no MQTT in it: check the path")
+            raise ConnectError(f"{where} speaks WebSocket, but no MQTT in it", "check the path")
 
     def fileno(self) -> int:
         """The descriptor to wait for."""

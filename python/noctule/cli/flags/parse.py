@@ -59,7 +59,7 @@ class _Parser:
                 self._settings.arguments.append(given)
                 continue
             self._set(self._flag(given, rest), rest)
-            if self._settings.help:
+            if self._settings.help or self._settings.help_all:
                 return
 
     def _flag(self, given: str, rest: list[str]) -> Flag:

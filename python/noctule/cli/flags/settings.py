@@ -102,6 +102,7 @@ class Settings:
     quiet: bool = False
     show_version: bool = False
     help: bool = False
+    help_all: bool = False
 
     def __init__(self) -> None:
         self.topics: list[str] = []

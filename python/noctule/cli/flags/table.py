@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "FLAGS", "GROUPS", "Command", "Flag", "Kind", "flags_of"]
+__all__ = ["COMMANDS", "COMMON", "FLAGS", "GROUPS", "Command", "Flag", "Kind", "flags_of"]
 
 
 class Kind(Enum):
@@ -328,8 +328,20 @@ FLAGS = (
     Flag(("-o", "--options"), "options_file", Kind.LIST, "psr", "general",
          "Read options from this file, one on each line, # before comments.", "FILE"),
     Flag(("--version",), "show_version", Kind.SWITCH, "psr", "general", "Print the version."),
-    Flag(("--help",), "help", Kind.HELP, EVERY, "general", "Print this."),
+    Flag(("--help",), "help", Kind.HELP, EVERY, "general", "Print what is needed most."),
+    Flag(("--help-all",), "help_all", Kind.HELP, EVERY, "general", "Print all options."),
 )  # fmt: skip
+
+# What --help shows of each command; --help-all and the manual page have the rest.
+COMMON = {
+    "pub": "-h -p -t -m -f -l -s -n -q -r -u --password-file --cafile --profile -V -D",
+    "sub": "-h -p -t -q -v -F -C -W -R -T -u --password-file --cafile --profile --tree --stats "
+    "--json --save",
+    "rr": "-h -p -t -e -m -f -q -v -F -W -u --password-file --cafile --profile",
+    "replay": "-h -p -t --speed --prefix --no-retain -u --password-file --profile --json",
+    "top": "-h -p -t --no-topics --once --json -u --password-file --profile",
+    "doctor": "-h -p -t -u --password-file --cafile --ws --profile --json",
+}
 
 
 def flags_of(letter: str) -> list[Flag]:
