@@ -218,6 +218,8 @@ class Client:
             self._client_id = f"noctule-{secrets.token_hex(8)}"
         elif not self._client_id:
             self._client_id = f"noctule-{secrets.token_hex(7)}"  # 3.1 allows 23 characters.
+        if self._outbox is not None and state is not None:
+            self._outbox.session(self._client_id, state.is_established)
         self._bind(ClientSession(self._session_options(), state))
         self._first_connection = loop.create_future()
         self._supervision = loop.create_task(self._supervise(), name="noctule supervisor")
