@@ -16,8 +16,8 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation test-python lint format types bench bench-client \
-	conformance docs docs-check generated-check clean
+.PHONY: help build serve test test-rust simulation test-python lint format types bench bench-sizes \
+	bench-gil bench-client instructions conformance docs docs-check generated-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -82,13 +82,23 @@ generated-check: build ## fail when a generated file has drifted, or a statement
 	$(BIN)/python tools/conformance_matrix.py --check
 	test ! -f tools/generate_sync.py || $(BIN)/python tools/generate_sync.py --check
 
-build/bench/mqload: bench/broker/mqload.c
-	mkdir -p build/bench && $(CC) -O2 -std=gnu99 -o $@ $<
+$(STAMPS)/bench: $(STAMPS)/dependencies
+	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
 
-bench: build build/bench/mqload ## CPU per message of this broker and of mosquitto; BENCH='…' adds options
-	cp bench/broker/brokers.json bench/broker/mosquitto.conf build/bench/
-	PATH="$(CURDIR)/$(BIN):$$PATH:/usr/sbin" $(BIN)/python bench/broker/bench.py \
-		--mqload build/bench/mqload --brokers build/bench/brokers.json $(BENCH)
+# Debian keeps mosquitto in /usr/sbin.
+bench: build $(STAMPS)/bench ## CPU per message of this broker and of others, as a table and a chart; BENCH='…' adds options
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m bench.harness $(BENCH); status=$$?; \
+		$(BIN)/python -m bench.chart && exit $$status
+
+bench-sizes: build ## bytes for each connection, retained message and subscription
+	$(BIN)/python -m bench.sizes
+
+bench-gil: build ## whether Python code slows an embedded broker down
+	$(BIN)/python -m bench.gil
+
+instructions: $(STAMPS)/dependencies ## fail where the instructions of a fixed workload have grown by over 5 %
+	$(BIN)/python -m bench.instructions
 
 bench-client: build ## CPU per message of this client and of other Python clients
 	$(BIN)/python -m bench.client $(BENCH)
