@@ -4,9 +4,7 @@ import inspect
 import re
 from collections.abc import Iterator
 
-import click
-
-from noctule.cli.app import noctule
+from noctule.cli.words import Option, Program, programs
 
 __all__ = ["command_reference"]
 
@@ -19,32 +17,27 @@ Generated from the commands themselves by `make docs`.
 
 def command_reference() -> str:
     """Every command with its usage, text and options, in Markdown."""
-    context = click.Context(noctule, info_name="noctule")
     lines = [INTRODUCTION]
-    for name in noctule.list_commands(context):
-        command = noctule.get_command(context, name)
-        if command is not None:
-            lines += section(command, context)
+    for program in programs():
+        lines += section(program)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def section(command: click.Command, parent: click.Context) -> Iterator[str]:
+def section(program: Program) -> Iterator[str]:
     """One command."""
-    context = click.Context(command, info_name=command.name, parent=parent)
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    yield f"## `{context.command_path}`\n"
-    yield f"```\n{usage}\n```\n"
-    yield from paragraphs(inspect.cleandoc(command.help or ""))
-    rows = [
-        record
-        for parameter in command.get_params(context)
-        if (record := parameter.get_help_record(context)) is not None
-    ]
+    yield f"## `{' '.join(('noctule', *program.path))}`\n"
+    yield "\n".join(("```", *program.usage, "```\n"))
+    yield from paragraphs(inspect.cleandoc(program.help))
     yield "| option | meaning |"
     yield "| --- | --- |"
-    for names, meaning in rows:
-        yield f"| `{escaped(names)}` | {escaped(meaning)} |"
+    for option in program.options:
+        yield f"| `{escaped(form(option))}` | {escaped(option.meaning)} |"
     yield ""
+
+
+def form(option: Option) -> str:
+    """``-c, --config FILE``."""
+    return f"{', '.join(option.names)} {option.metavar}".rstrip()
 
 
 def paragraphs(text: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ from noctule.cli.terminal import (
 )
 from noctule.protocol import Message
 
-__all__ = ["Eyes", "summary"]
+__all__ = ["Eyes", "folded", "summary"]
 
 TIME_COLUMNS = 12
 WIDEST_TOPIC = 48
@@ -83,10 +83,10 @@ class Eyes:
     def _json(self, value: Any, room: int) -> list[str]:
         """On one line where it has room and nobody wants more."""
         line = printable(json.dumps(value, ensure_ascii=False))
-        if not self._is_pretty and width_of(line) <= room:
+        if width_of(line) <= room and not (self._is_pretty and isinstance(value, dict | list)):
             return [self._painted(line)]
-        text = json.dumps(value, ensure_ascii=False, indent=2)
-        return [self._painted(printable(part)) for part in text.splitlines()]
+        columns = shutil.get_terminal_size((100, 24)).columns - TIME_COLUMNS - 2
+        return [self._painted(part) for part in folded(value, max(20, columns))]
 
     def _painted(self, text: str) -> str:
         if not self._palette.is_colourful:
@@ -112,6 +112,29 @@ class Eyes:
         if len(data) > HEX_COLUMNS * HEX_ROWS:
             rows.append("…")
         return [size, *rows]
+
+
+def folded(value: Any, width: int, indent: str = "") -> list[str]:
+    """JSON in lines of about `width` columns: a line for each entry, short lists together."""
+    if not isinstance(value, dict | list) or not value:
+        return [indent + printable(json.dumps(value, ensure_ascii=False))]
+    inner = indent + "  "
+    lines: list[str] = []
+    entries = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+    for number, (name, item) in enumerate(entries):
+        head = "" if name is None else f"{printable(json.dumps(name, ensure_ascii=False))}: "
+        comma = "," if number < len(value) - 1 else ""
+        short = head + printable(json.dumps(item, ensure_ascii=False)) + comma
+        if width_of(inner + short) > width and isinstance(item, dict | list):
+            first, *rest = folded(item, width, inner)
+            lines += [inner + head + first.lstrip(), *rest]
+            lines[-1] += comma
+        elif name is None and lines and width_of(f"{lines[-1]} {short}") <= width:
+            lines[-1] += f" {short}"
+        else:
+            lines.append(inner + short)
+    opening, closing = ("{", "}") if isinstance(value, dict) else ("[", "]")
+    return [indent + opening, *lines, indent + closing]
 
 
 def _clock(arrival: Arrival) -> str:
