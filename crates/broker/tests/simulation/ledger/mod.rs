@@ -77,6 +77,8 @@ pub struct Ledger {
     pub wills: Wills,
     /// Whose session ended, and when.
     pub sessions_ended: Vec<(usize, Time)>,
+    /// Everyone leaves for good: what ends now ends nothing that was promised.
+    pub closed: bool,
     /// Messages the broker says it dropped, by client.
     pub dropped: Vec<u64>,
     /// Whether the broker may drop messages, if it counts them.

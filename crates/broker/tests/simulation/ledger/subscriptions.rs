@@ -93,6 +93,9 @@ impl Ledger {
     }
 
     pub fn session_ended(&mut self, client: usize, now: Time) {
+        if self.closed {
+            return;
+        }
         self.sessions_ended.push((client, now));
         for each in self.open(client) {
             each.ended = Some(now);

@@ -25,6 +25,7 @@ impl World {
         self.settle();
         self.scene.ledger.wills.check_complete();
         self.check_retained();
+        self.scene.ledger.closed = true;
         self.dismiss();
         self.scene.ledger.check_deliveries();
         self.check_nothing_is_left();
