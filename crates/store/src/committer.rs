@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use rusqlite::Connection;
 
 use crate::checkpointer::Checkpointer;
-use crate::database::{self, Fault};
+use crate::database::{self, Checkpoint, Fault};
 use crate::directory::Directory;
 use crate::group::{self, Group, GroupError, Trim};
 use crate::index::Index;
@@ -25,6 +25,10 @@ use crate::tail::Tail;
 const PAGE_BYTES: u64 = 4_096;
 /// Frames of a commit besides its rows: leaf, interior and free list pages.
 const FRAMES_OF_A_COMMIT: u64 = 4;
+
+/// What is dead in a log of any length: headers of rows, and the last row's
+/// forerunners. Less is not worth a commit.
+const MIN_DEAD_BYTES: u64 = 4_096;
 
 /// What the committer is given.
 pub(crate) struct Committer {
@@ -81,7 +85,7 @@ impl Committer {
 
     fn wait(&self, work: &Work) {
         let state = self.pending.state();
-        let trimming = state == State::Running && self.trim(work) != Trim::Nothing;
+        let trimming = state != State::Failed && self.trim(work) == Trim::OldRows;
         if trimming || (work.retry_at.is_none() && !work.group.is_empty()) {
             return;
         }
@@ -205,12 +209,18 @@ impl Committer {
     fn trim(&self, work: &Work) -> Trim {
         let index = self.index.read();
         let dead = index.total_bytes() - index.live_bytes();
-        if work.trimming_stopped || dead <= index.live_bytes().max(self.options.trim_after_bytes) {
+        let mostly_dead = dead > index.live_bytes().max(MIN_DEAD_BYTES);
+        let is_full = self.pending.state() == State::Full;
+        if work.trimming_stopped {
             return Trim::Nothing;
         }
-        match self.pending.state() {
-            State::Running => Trim::OldRows,
-            _ => Trim::DeadRows,
+        // No room was found for this group: it must not become longer.
+        if work.retry_at.is_some() || (is_full && !mostly_dead) {
+            return Trim::DeadRows;
+        }
+        match mostly_dead && (is_full || dead > self.options.trim_after_bytes) {
+            true => Trim::OldRows,
+            false => Trim::Nothing,
         }
     }
 
@@ -249,17 +259,24 @@ impl Committer {
         }
         // What is carried over leaves room in the write-ahead log.
         match database::checkpoint(&self.connection, false) {
-            Ok(checkpoint) if checkpoint.complete => work.wal_frames = 0,
-            Ok(_) => {}
+            Ok(checkpoint) => self.carried_over(checkpoint, work),
             Err(error) => self.failed_to_checkpoint(&error, work),
         }
     }
 
-    /// All that waited is committed: once the reserve is back, all is well again.
+    /// All that waited is committed: once the reserve is back, or as much is free within
+    /// the database, all is well again.
     fn end_full(&self) {
-        let refilled = self.directory.fill_reserve(self.options.reserve_bytes);
-        if refilled.is_ok() && !self.directory.is_out_of_space() {
-            self.change_state(State::Running, "there is room on the disk again");
+        let reserve_bytes = self.options.reserve_bytes;
+        let room_outside =
+            !self.directory.is_out_of_space() && self.directory.fill_reserve(reserve_bytes).is_ok();
+        let wanted = self
+            .options
+            .reserve_bytes
+            .max(self.options.group_bytes as u64);
+        let free = database::free_bytes(&self.connection);
+        if room_outside || free.is_ok_and(|free| free >= wanted) {
+            self.change_state(State::Running, "there is room again");
         }
     }
 
@@ -305,16 +322,7 @@ impl Committer {
         if let Some(ended) = self.checkpointer.take_result() {
             let rest = ended.and_then(|()| database::checkpoint(&self.connection, false));
             match rest {
-                Ok(checkpoint) if checkpoint.complete => {
-                    add(&self.counters.checkpoints, 1);
-                    work.wal_frames = 0;
-                    work.checkpoint_at = self.checkpoint_frames();
-                }
-                // A reader is in the way: not again before the log has grown a bit.
-                Ok(checkpoint) => {
-                    work.wal_frames = checkpoint.frames;
-                    work.checkpoint_at = checkpoint.frames + self.checkpoint_frames() / 4 + 1;
-                }
+                Ok(checkpoint) => self.carried_over(checkpoint, work),
                 Err(error) => self.failed_to_checkpoint(&error, work),
             }
         }
@@ -323,12 +331,29 @@ impl Committer {
         }
     }
 
+    fn carried_over(&self, checkpoint: Checkpoint, work: &mut Work) {
+        if checkpoint.complete {
+            add(&self.counters.checkpoints, 1);
+            work.wal_frames = 0;
+            work.checkpoint_at = self.checkpoint_frames();
+            return;
+        }
+        // A reader is in the way.
+        work.wal_frames = checkpoint.frames;
+        self.postpone_checkpoint(work);
+    }
+
+    /// Not again before the log has grown a bit.
+    fn postpone_checkpoint(&self, work: &mut Work) {
+        work.checkpoint_at = work.wal_frames + self.checkpoint_frames() / 4 + 1;
+    }
+
     fn failed_to_checkpoint(&self, error: &rusqlite::Error, work: &mut Work) {
         match database::classify(error) {
             // The log grows meanwhile: no room there either ends in `out_of_space`.
-            Fault::Full => work.checkpoint_at = work.wal_frames + self.checkpoint_frames() / 4 + 1,
+            Fault::Full => self.postpone_checkpoint(work),
             Fault::NotWritten(_) if self.directory.is_out_of_space() => {
-                work.checkpoint_at = work.wal_frames + self.checkpoint_frames() / 4 + 1;
+                self.postpone_checkpoint(work);
             }
             _ => self.fail(&format!("carrying the write-ahead log over: {error}"), work),
         }

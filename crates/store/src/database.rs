@@ -148,6 +148,9 @@ fn identify_with(connection: &mut Connection, upgrades: &[Upgrade]) -> rusqlite:
     let (version, written_by, check): (i64, _, i64) = match format {
         Ok(format) => format,
         Err(error) if ours || classify(&error) != Fault::Corrupt => return Err(error),
+        Err(_) if is_empty(connection)? => {
+            return Ok(Identity::Damaged("there is nothing in the file"));
+        }
         Err(_) => {
             let what = format!("it is not a Noctule store (application id {application:#x})");
             return Ok(Identity::Foreign(what));
@@ -183,6 +186,18 @@ fn identify_with(connection: &mut Connection, upgrades: &[Upgrade]) -> rusqlite:
     Ok(Identity::Ours {
         upgraded_from: Some(version),
     })
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+        row.get(0)
+    })
+}
+
+/// Bytes within the file that hold nothing.
+pub(crate) fn free_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages: i64 = connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+    Ok(pages.max(0) as u64 * 4_096)
 }
 
 /// What SQLite finds wrong with the structure of the file; empty if nothing.

@@ -15,8 +15,8 @@ use crate::row;
 /// A record that was found in the index may have been moved by the time its row is
 /// read; it is then looked up again. The committer takes a moment between the commit
 /// that moves it and the index.
-const MAX_LOOK_UPS: u32 = 10_000;
-const LOOK_UP_PAUSE: Duration = Duration::from_micros(100);
+pub(crate) const MAX_LOOK_UPS: u32 = 10_000;
+pub(crate) const LOOK_UP_PAUSE: Duration = Duration::from_micros(100);
 
 /// Reads what is committed, through a connection of its own. One per thread.
 pub struct Reader {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::damage::Damage;
 use crate::error::StoreError;
 use crate::index::{LiveRecord, QueueSummary};
-use crate::reader::{Reader, vanished};
+use crate::reader::{LOOK_UP_PAUSE, MAX_LOOK_UPS, Reader, vanished};
 use crate::row;
 
 /// How much of the live state is in memory at a time while it is gone through.
@@ -126,13 +126,30 @@ impl Iterator for Entries<'_> {
 
 impl Entries<'_> {
     fn gather(&mut self) -> Result<(), StoreError> {
-        let records = {
-            let index = self.reader.index().read();
-            let after = self.after.as_ref();
-            index.live_after(self.space, after, CHUNK_RECORDS, CHUNK_BYTES)
-        };
-        self.ended = records.is_empty();
-        self.after = records.last().cloned();
+        for _ in 0..MAX_LOOK_UPS {
+            let records = {
+                let index = self.reader.index().read();
+                let after = self.after.as_ref();
+                index.live_after(self.space, after, CHUNK_RECORDS, CHUNK_BYTES)
+            };
+            if let Some(values) = self.values(&records)? {
+                self.ended = records.is_empty();
+                self.after = records.last().cloned();
+                let entries = records.into_iter().zip(values);
+                self.chunk.extend(entries.map(|(record, value)| Entry {
+                    key: record.key.into(),
+                    sequence: record.sequence,
+                    value,
+                }));
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_UP_PAUSE);
+        }
+        Err(vanished(0))
+    }
+
+    /// The values of some records, in their order; None if one has moved meanwhile.
+    fn values(&self, records: &[LiveRecord]) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
         let mut values = vec![Vec::new(); records.len()];
         let mut in_log_order = (0..records.len()).collect::<Vec<_>>();
         in_log_order.sort_unstable_by_key(|&at| records[at].location);
@@ -143,18 +160,16 @@ impl Entries<'_> {
                 row = location.row();
                 let found = self.reader.row(row, &mut bytes);
                 if !found.map_err(StoreError::database("reading a row of the log"))? {
-                    return Err(vanished(row));
+                    return Ok(None);
                 }
             }
-            let value = row::value_at(&bytes, *location, key).ok_or_else(|| vanished(row))?;
+            let value = row::value_at(&bytes, *location, key);
+            let value = value.ok_or_else(|| StoreError::Damaged {
+                row,
+                what: format!("the record at {} fails its checks", location.offset()),
+            })?;
             values[at] = value.to_vec();
         }
-        let entries = records.into_iter().zip(values);
-        self.chunk.extend(entries.map(|(record, value)| Entry {
-            key: record.key.into(),
-            sequence: record.sequence,
-            value,
-        }));
-        Ok(())
+        Ok(Some(values))
     }
 }

@@ -15,14 +15,16 @@
  *
  *     write 28 3 1     the 3rd write from now on fails with errno 28, once
  *     sync 5 1 0       every sync from now on fails with errno 5
+ *     room 600000      no file may grow once all of them have so many bytes together
  *     ok               nothing fails; the counts begin anew
  *
- * "write" is also truncate and fallocate. Writing to "disk.note" traces a note.
+ * "write" is also fallocate, and truncate but for errno 28. Writing to "disk.note" traces a note.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -43,6 +45,8 @@ static int trace_file = -1;
 
 struct fault { int error; long first, times, seen; };
 static struct fault on_write, on_sync;
+static long room;
+static long used;
 
 static const char *root(void) {
     static const char *value;
@@ -112,7 +116,28 @@ static void control(const char *line) {
     sscanf(line, "%15s %d %ld %ld", what, &fault.error, &fault.first, &fault.times);
     if (!strcmp(what, "write")) on_write = fault;
     if (!strcmp(what, "sync")) on_sync = fault;
-    if (!strcmp(what, "ok")) on_write = on_sync = fault;
+    if (!strcmp(what, "ok")) {
+        on_write = on_sync = fault;
+        room = 0;
+    }
+    if (!strcmp(what, "room")) sscanf(line, "%*s %ld", &room);
+}
+
+static int add_size(const char *path, const struct stat *about, int type, struct FTW *at) {
+    (void)at;
+    if (type == FTW_F && !is_shared_memory(path)) used += (long)about->st_size;
+    return 0;
+}
+
+/* Whether a write has no room; errno is set then. Called with the lock held. */
+static int overflows(int fd, off_t offset, size_t length) {
+    struct stat about;
+    if (!room || fstat(fd, &about) || offset + (off_t)length <= about.st_size) return 0;
+    used = 0;
+    nftw(root(), add_size, 16, FTW_PHYS);
+    if (used + offset + (long)length - about.st_size <= room) return 0;
+    errno = ENOSPC;
+    return 1;
 }
 
 static int ends_with(const char *path, const char *end) {
@@ -165,7 +190,7 @@ static ssize_t written(int fd, const void *data, size_t length, off_t offset) {
         return (ssize_t)length;
     }
     ssize_t n = -1;
-    if (is_shared_memory(path) || !fails(&on_write)) {
+    if (is_shared_memory(path) || (!fails(&on_write) && !overflows(fd, offset, length))) {
         n = REAL(pwrite)(fd, data, length, offset);
         if (n > 0) trace('W', path, (uint64_t)offset, data, (size_t)n);
     }
@@ -197,7 +222,8 @@ ssize_t write(int fd, const void *data, size_t length) {
         if (!path || is_shared_memory(path)) return REAL(name)(fd, length);  \
         pthread_mutex_lock(&lock);                                           \
         int result = -1;                                                     \
-        if (!fails(&on_write)) {                                             \
+        /* Truncating is never out of room. */                               \
+        if (on_write.error == ENOSPC || !fails(&on_write)) {                 \
             result = REAL(name)(fd, length);                                 \
             if (!result) trace('T', path, (uint64_t)length, "", 0);          \
         }                                                                    \
@@ -213,7 +239,7 @@ TRUNCATE(ftruncate64, off64_t)
         if (!path) return REAL(name)(fd, mode, offset, length);              \
         pthread_mutex_lock(&lock);                                           \
         int result = -1;                                                     \
-        if (!fails(&on_write)) {                                             \
+        if (!fails(&on_write) && !overflows(fd, offset, length)) {           \
             result = REAL(name)(fd, mode, offset, length);                   \
             if (!result) trace('T', path, (uint64_t)(offset + length), "", 0); \
         }                                                                    \

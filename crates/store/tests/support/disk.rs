@@ -48,6 +48,24 @@ pub fn child_on_shim(test: &str, root: &Path) -> Command {
     command
 }
 
+/// Runs a [`child_on_shim`] in an empty directory; fails if it does.
+#[track_caller]
+pub fn run_on_shim(test: &str) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ran = child_on_shim(test, directory.path())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let failed = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}\n{failed}");
+    assert!(said.contains("1 passed"), "there is no such test: {said}");
+}
+
+/// Sets what fails on the shim's disk from now on; see `tests/shim/disk.c`.
+pub fn control(root: &Path, line: &str) {
+    fs::write(root.join("disk.control"), line).expect("the shim takes it");
+}
+
 /// The directory a child was started in.
 pub fn child_root() -> PathBuf {
     PathBuf::from(std::env::var_os("NOCTULE_DISK").expect("started by another test"))

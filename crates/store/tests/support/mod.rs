@@ -73,6 +73,21 @@ impl Told {
         });
     }
 
+    /// Waits until a batch is committed, or the store says that it cannot be now.
+    #[track_caller]
+    pub fn is_committed(&self, worker: usize, sequence: u64) -> bool {
+        let committed = |seen: &Seen| {
+            let last = seen.committed.get(&worker);
+            last.is_some_and(|&last| last >= sequence)
+        };
+        let stuck = |seen: &Seen| {
+            let last = seen.states.last();
+            last.is_some_and(|last| last.0 != State::Running)
+        };
+        self.wait(|seen| committed(seen) || stuck(seen));
+        committed(&self.seen.lock())
+    }
+
     #[track_caller]
     pub fn wait_state(&self, state: State) {
         self.wait(|seen| seen.states.last().is_some_and(|last| last.0 == state));
