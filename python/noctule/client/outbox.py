@@ -82,16 +82,17 @@ class SqliteOutbox:
             state = self._load(database, client_identifier, kept)
         except (sqlite3.Error, ValueError) as error:
             raise OutboxError(f"outbox {self._path!r}: {error}") from error
-        database.close()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
-            target=self._write, name=f"noctule outbox {self._path}", daemon=True
+            target=self._write, args=(database,), name=f"noctule outbox {self._path}", daemon=True
         )
         self._thread.start()
         return state.client_identifier, state
 
     def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
+        database = sqlite3.connect(
+            self._path, timeout=0.2, isolation_level=None, check_same_thread=False
+        )
         database.execute("PRAGMA locking_mode=EXCLUSIVE")
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
@@ -199,12 +200,7 @@ class SqliteOutbox:
             raise self._failed
         self._jobs.put((statement, then, on_disk))
 
-    def _write(self) -> None:
-        try:
-            database = self._connect()
-        except sqlite3.Error as error:
-            self._fail(error)
-            return
+    def _write(self, database: sqlite3.Connection) -> None:
         is_running = True
         while is_running:
             jobs, is_running = self._batch()

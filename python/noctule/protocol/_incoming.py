@@ -56,6 +56,9 @@ class Incoming:
         self._maximum_packet_size = MAX_PACKET_BYTES
         self._alias_maximum = 0
         self._receive_maximum = 0xFFFF
+        # Messages that were sent again. Mosquitto sends all of a session at once, whatever
+        # the receive maximum; to leave it for that would be to meet the same again.
+        self._resent = 0
         # Bytes of a packet that is not whole yet, in pieces, and how many are needed for it.
         self._pieces: list[bytes] = []
         self._held = 0
@@ -94,6 +97,7 @@ class Incoming:
         self._maximum_packet_size = maximum_packet_size or MAX_PACKET_BYTES
         self._alias_maximum = alias_maximum
         self._receive_maximum = receive_maximum
+        self._resent = 0
         self._aliases.clear()
         self._pieces.clear()
         self._held = self._needed = 0
@@ -162,7 +166,7 @@ class Incoming:
         offset = self._parse(data)
         if offset < len(data):
             self._keep(data[offset:])
-        if len(self._order[1]) + len(self._order[2]) > self._receive_maximum:
+        if len(self._order[1]) + len(self._order[2]) > self._receive_maximum + self._resent:
             raise ProtocolError(
                 "more messages than the receive maximum", ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
             )
@@ -388,6 +392,7 @@ class Incoming:
         is told by DUP.
         """
         qos, identifier = packet.qos, packet.packet_identifier
+        self._resent += packet.dup
         if qos == 2 and identifier in self.unreleased:
             self._send(2, identifier, ReasonCode.SUCCESS, NO_PROPERTIES)
             return False
