@@ -319,7 +319,8 @@ impl Committer {
 
     /// Has the write-ahead log carried over when half of what it may be is used.
     fn checkpoint(&mut self, work: &mut Work) {
-        if let Some(ended) = self.checkpointer.take_result() {
+        let too_long = work.wal_frames > self.options.wal_limit_bytes / PAGE_BYTES;
+        if let Some(ended) = self.checkpointer.take_result(too_long) {
             let rest = ended.and_then(|()| database::checkpoint(&self.connection, false));
             match rest {
                 Ok(checkpoint) => self.carried_over(checkpoint, work),
