@@ -12,7 +12,7 @@ from noctule.protocol.message import Delivery
 from noctule.protocol.properties import NO_PROPERTIES, Properties
 
 if TYPE_CHECKING:
-    from noctule.client.client import Client
+    from noctule.client._flow import Flow
 
 __all__ = ["Receipt"]
 
@@ -34,7 +34,7 @@ class Receipt(Delivery):
 
     def __init__(
         self,
-        client: Client | None,
+        client: Flow | None,
         topic: str,
         payload: bytes,
         qos: int,
