@@ -67,6 +67,20 @@ impl Identity {
     }
 }
 
+/// A session at the moment somebody asked.
+#[derive(Clone, Debug)]
+pub struct ClientInfo {
+    pub client: Box<str>,
+    pub user: Option<Box<str>>,
+    /// Where it is connected from; `None`: it is not.
+    pub peer: Option<Peer>,
+    pub version: Option<Version>,
+    /// How many subscriptions it has.
+    pub subscriptions: u64,
+    /// Messages that wait for it, those in flight not counted.
+    pub queued: u64,
+}
+
 /// Something for the server to carry out.
 #[derive(Debug)]
 pub enum Effect {

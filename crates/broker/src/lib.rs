@@ -39,8 +39,8 @@ mod worker;
 pub use access::{Action, Permissions, Rule};
 pub use batch::Batch;
 pub use effect::{
-    AuthenticationRequest, AuthenticationStage, ClientCertificate, Decision, Effect, Event,
-    FieldValue, Identity, Peer,
+    AuthenticationRequest, AuthenticationStage, ClientCertificate, ClientInfo, Decision, Effect,
+    Event, FieldValue, Identity, Peer,
 };
 pub use handover::{Destination, destination};
 pub use journal::{Change, Record, Records, Space, StoreState};

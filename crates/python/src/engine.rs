@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use noctule_server::{FieldValue, Record, ServerOptions, StartError};
+use noctule_server::{Decision, FieldValue, ReasonCode, Record, ServerOptions, StartError};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+
+use crate::access::{client_to_dict, request_to_dict, rules};
 
 /// How long to wait without looking for signals: Ctrl-C must get through.
 const SIGNAL_CHECK: Duration = Duration::from_millis(200);
@@ -107,23 +109,136 @@ impl Engine {
         timeout_seconds: Option<f64>,
         maximum: usize,
     ) -> PyResult<Option<Vec<Bound<'py, PyDict>>>> {
-        let timeout = timeout_seconds.map(duration).transpose()?;
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let wait = left.map_or(SIGNAL_CHECK, |left| left.min(SIGNAL_CHECK));
-            let Some(records) = py.detach(|| self.0.next_events(Some(wait), maximum.max(1))) else {
-                return Ok(None);
-            };
-            if !records.is_empty() || left == Some(wait) {
-                return records
+        let taken = wait_for(py, timeout_seconds, |wait| {
+            self.0.next_events(Some(wait), maximum.max(1))
+        })?;
+        taken
+            .map(|records| records.iter().map(|each| to_dict(py, each)).collect())
+            .transpose()
+    }
+
+    /// Wait for clients to be authenticated: up to `maximum` requests, oldest first.
+    ///
+    /// Each is to be answered, once, by its `number`. Otherwise as `next_events`.
+    #[pyo3(signature = (timeout_seconds, maximum = 1024))]
+    fn next_requests<'py>(
+        &self,
+        py: Python<'py>,
+        timeout_seconds: Option<f64>,
+        maximum: usize,
+    ) -> PyResult<Option<Vec<Bound<'py, PyDict>>>> {
+        let taken = wait_for(py, timeout_seconds, |wait| {
+            self.0.next_requests(Some(wait), maximum.max(1))
+        })?;
+        taken
+            .map(|questions| {
+                questions
                     .iter()
-                    .map(|record| to_dict(py, record))
-                    .collect::<Result<_, _>>()
-                    .map(Some);
-            }
-            py.check_signals()?;
+                    .map(|each| request_to_dict(py, each))
+                    .collect()
+            })
+            .transpose()
+    }
+
+    /// A descriptor that is readable while requests wait, for a selector. Not to be read.
+    fn request_fd(&self) -> i32 {
+        self.0.request_descriptor()
+    }
+
+    /// Let a client in: as `user` (None: the name it gave), with `data` in CONNACK or AUTH,
+    /// allowed what `rules_json` says (None: everything). False if answered before.
+    #[pyo3(signature = (number, user, data, rules_json))]
+    fn accept(
+        &self,
+        number: u64,
+        user: Option<&str>,
+        data: Option<&[u8]>,
+        rules_json: Option<&str>,
+    ) -> PyResult<bool> {
+        let decision = Decision::Accept {
+            user: user.map(Into::into),
+            data: data.map(Into::into),
+            permissions: rules_json.map(rules).transpose()?,
+        };
+        Ok(self.0.answer(number, decision))
+    }
+
+    /// Go on with an AUTH 0x18 that carries `data`. False if answered before.
+    #[pyo3(signature = (number, data))]
+    fn challenge(&self, number: u64, data: Option<&[u8]>) -> bool {
+        let data = data.map(Into::into);
+        self.0.answer(number, Decision::Continue { data })
+    }
+
+    /// Turn a client away; `reason_code` is 0x80 or above. False if answered before.
+    #[pyo3(signature = (number, reason_code, text = None))]
+    fn refuse(&self, number: u64, reason_code: u8, text: Option<&str>) -> PyResult<bool> {
+        let decision = Decision::Refuse {
+            reason: error_code(reason_code)?,
+            text: text.map(Into::into),
+        };
+        Ok(self.0.answer(number, decision))
+    }
+
+    /// Give a client's session other rules at once; None allows everything.
+    #[pyo3(signature = (client, rules_json))]
+    fn set_permissions(&self, client: &str, rules_json: Option<&str>) -> PyResult<()> {
+        let rules = rules_json.map(rules).transpose()?;
+        self.0.set_permissions(client, rules);
+        Ok(())
+    }
+
+    /// End a client's connection, if it has one.
+    #[pyo3(signature = (client, reason_code))]
+    fn disconnect(&self, client: &str, reason_code: u8) -> PyResult<()> {
+        self.0.disconnect(client, error_code(reason_code)?);
+        Ok(())
+    }
+
+    /// Every session, connected or not; those of a worker that does not answer are left out.
+    #[pyo3(signature = (timeout_seconds = 5.0))]
+    fn clients<'py>(
+        &self,
+        py: Python<'py>,
+        timeout_seconds: f64,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let timeout = duration(timeout_seconds)?;
+        let clients = py.detach(|| self.0.clients(timeout));
+        clients
+            .iter()
+            .map(|each| client_to_dict(py, each))
+            .collect()
+    }
+}
+
+/// Waits without the GIL, and now and then looks for signals.
+fn wait_for<T: Send>(
+    py: Python<'_>,
+    timeout_seconds: Option<f64>,
+    take: impl Fn(Duration) -> Option<Vec<T>> + Sync,
+) -> PyResult<Option<Vec<T>>> {
+    let timeout = timeout_seconds.map(duration).transpose()?;
+    let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let wait = left.map_or(SIGNAL_CHECK, |left| left.min(SIGNAL_CHECK));
+        let Some(taken) = py.detach(|| take(wait)) else {
+            return Ok(None);
+        };
+        if !taken.is_empty() || left == Some(wait) {
+            return Ok(Some(taken));
         }
+        py.check_signals()?;
+    }
+}
+
+fn error_code(code: u8) -> PyResult<ReasonCode> {
+    let reason = ReasonCode(code);
+    match reason.is_error() {
+        true => Ok(reason),
+        false => Err(PyValueError::new_err(format!(
+            "reason_code = 0x{code:02X}: a refusal is 0x80 or above"
+        ))),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The only crate that knows Python. Worker threads never take the GIL; every call that
 //! may wait releases it.
 
+mod access;
 mod decode;
 mod engine;
 mod load;
@@ -11,6 +12,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _engine {
+    #[pymodule_export]
+    use crate::access::explain;
     #[pymodule_export]
     use crate::decode::{DecodeError, decode};
     #[pymodule_export]

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use noctule_broker::Shared;
 
 use crate::admission::Admission;
+use crate::authentication::Questions;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::error::Failure;
@@ -16,6 +17,7 @@ pub(crate) struct Common {
     pub admission: Arc<Admission>,
     pub counters: Arc<Counters>,
     pub records: Arc<Records>,
+    pub questions: Arc<Questions>,
     pub clock: Clock,
     /// The first worker's death, if one died.
     pub failure: Arc<OnceLock<Failure>>,

@@ -30,6 +30,8 @@ counters! {
     connect_timeouts,
     /// Connections closed because they did not take what was written.
     write_timeouts,
+    /// Clients refused because too many others waited for the authenticator.
+    authentications_refused_busy,
     /// Records dropped because nobody fetched them.
     records_dropped,
 }

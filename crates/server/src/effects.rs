@@ -1,8 +1,9 @@
 //! What the broker asks for besides bytes.
 
-use noctule_broker::{ConnectionId, Decision, Effect};
+use noctule_broker::{AuthenticationRequest, ConnectionId, Decision, Effect};
 use noctule_packets::ReasonCode;
 
+use crate::authentication::Asker;
 use crate::events::Record;
 use crate::post::Message;
 use crate::reactor::Reactor;
@@ -14,7 +15,7 @@ impl Reactor {
                 Effect::Close(id) => self.begin_close(id),
                 Effect::PauseReading(id) => self.connections.pause(id),
                 Effect::ResumeReading(id) => self.connections.resume(id),
-                Effect::Authenticate(id, _) => self.refuse_authentication(id),
+                Effect::Authenticate(id, request) => self.ask(id, request),
                 Effect::Event(event) => self.records.push(Record::Broker(event)),
             }
         }
@@ -28,10 +29,18 @@ impl Reactor {
         self.connections.close(id, lingers);
     }
 
-    /// Authentication was asked for, and there is nobody here who could say yes.
-    fn refuse_authentication(&mut self, id: ConnectionId) {
+    /// Puts the request to whoever answers from outside; the answer comes as a message.
+    fn ask(&mut self, id: ConnectionId, request: Box<AuthenticationRequest>) {
+        let asker = Asker {
+            worker: self.index,
+            connection: id,
+        };
+        if self.common.questions.ask(asker, request) {
+            return;
+        }
+        self.common.counters.authentications_refused_busy.add(1);
         let decision = Decision::Refuse {
-            reason: ReasonCode::NOT_AUTHORIZED,
+            reason: ReasonCode::SERVER_BUSY,
             text: None,
         };
         self.worker.answered(id, decision, self.now);

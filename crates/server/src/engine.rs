@@ -4,21 +4,24 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::Poll;
-use noctule_broker::Shared;
+use noctule_broker::{ClientInfo, Decision, Rule, Shared};
+use noctule_packets::ReasonCode;
 use noctule_store::Store;
 
 use crate::admission::Admission;
+use crate::authentication::{Question, Questions};
 use crate::clock::Clock;
 use crate::common::Common;
 use crate::descriptors;
 use crate::durable::{self, Keeper};
 use crate::error::{Failure, StartError};
-use crate::events::{Record, Records};
+use crate::events::{MAX_WAITING_RECORDS, Record, Records};
 use crate::listener::{Address, Listening, listen_on_all};
 use crate::logging::LogSubscriber;
 use crate::options::{Durability, ServerOptions};
@@ -30,6 +33,9 @@ const FAILURE_STOP: Duration = Duration::from_secs(2);
 
 /// What a worker may take longer than it was told before `stop` gives it up for hung.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// The longest wait for workers to say who is there.
+const CLIENTS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A broker: its workers, and the way to talk to them from any thread.
 ///
@@ -75,12 +81,16 @@ impl Engine {
     /// [`StartError`] if the system has no descriptors left.
     pub fn new(options: ServerOptions) -> Result<Engine, StartError> {
         let seed = RandomState::new().hash_one(std::process::id());
-        let records = Records::new().map_err(|error| StartError::new("events", error))?;
+        let records =
+            Records::new(MAX_WAITING_RECORDS).map_err(|error| StartError::new("events", error))?;
+        let questions =
+            Questions::new().map_err(|error| StartError::new("authentication", error))?;
         let common = Common {
             shared: make_shared(&options, seed),
             admission: Admission::new(&options.broker.limits),
             counters: Arc::default(),
             records: Arc::new(records),
+            questions: Arc::new(questions),
             clock: Clock::new(),
             failure: Arc::default(),
         };
@@ -143,7 +153,7 @@ impl Engine {
             let name = format!("noctule-{}", reactor.index);
             let ending = Ending {
                 live: Arc::clone(&live),
-                records: self.records(),
+                common: self.common.clone(),
             };
             let spawned = thread::Builder::new()
                 .name(name)
@@ -286,8 +296,70 @@ impl Engine {
         self.common.records.descriptor()
     }
 
-    fn records(&self) -> Arc<Records> {
-        Arc::clone(&self.common.records)
+    /// Clients that wait for the authenticator, oldest first; otherwise as
+    /// [`Engine::next_events`]. Each is to be answered, once.
+    #[must_use]
+    pub fn next_requests(
+        &self,
+        timeout: Option<Duration>,
+        maximum: usize,
+    ) -> Option<Vec<Question>> {
+        self.common.questions.take(timeout, maximum)
+    }
+
+    /// As [`Engine::event_descriptor`], for the requests.
+    #[must_use]
+    pub fn request_descriptor(&self) -> RawFd {
+        self.common.questions.descriptor()
+    }
+
+    /// Answers a request; false if that has been done before.
+    pub fn answer(&self, number: u64, decision: Decision) -> bool {
+        let Some(asker) = self.common.questions.settle(number) else {
+            return false;
+        };
+        self.send(asker.worker, Message::Answer(asker.connection, decision));
+        true
+    }
+
+    /// Gives a client's session other rules, from its next packet and the next delivery on;
+    /// `None` allows everything. Does nothing to a client without a session.
+    pub fn set_permissions(&self, client: &str, rules: Option<Vec<Rule>>) {
+        let owner = self.common.shared.worker_of(client);
+        self.send(owner, Message::Permissions(client.into(), rules));
+    }
+
+    /// Ends a client's connection, if it has one; a 5.0 client is told the reason.
+    pub fn disconnect(&self, client: &str, reason: ReasonCode) {
+        let owner = self.common.shared.worker_of(client);
+        self.send(owner, Message::Disconnect(client.into(), reason));
+    }
+
+    /// Every session there is, connected or not; of a worker that does not answer within
+    /// `timeout`, none.
+    #[must_use]
+    pub fn clients(&self, timeout: Duration) -> Vec<ClientInfo> {
+        let Some(running) = self.running.get().filter(|running| running.is_here()) else {
+            return Vec::new();
+        };
+        let (sender, receiver) = mpsc::channel();
+        for post in running.posts.iter() {
+            post.send(Message::Clients(sender.clone()));
+        }
+        drop(sender);
+        let until = Instant::now() + timeout.min(CLIENTS_TIMEOUT);
+        let mut all = Vec::new();
+        while let Ok(some) = receiver.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            all.extend(some);
+        }
+        all
+    }
+
+    fn send(&self, worker: usize, message: Message) {
+        if let Some(running) = self.running.get().filter(|running| running.is_here()) {
+            running.posts[worker].send(message);
+        }
     }
 
     fn log_start(&self, addresses: &[Address], workers: usize, open_files: Option<u64>) {
@@ -317,6 +389,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.stop(Duration::ZERO);
         self.common.records.close();
+        self.common.questions.close();
     }
 }
 
@@ -345,7 +418,7 @@ impl Live {
 /// Says that a worker has ended, however it did; the last one closes the records.
 struct Ending {
     live: Arc<Live>,
-    records: Arc<Records>,
+    common: Common,
 }
 
 impl Drop for Ending {
@@ -353,7 +426,8 @@ impl Drop for Ending {
         let mut count = lock(&self.live.count);
         *count -= 1;
         if *count == 0 {
-            self.records.close();
+            self.common.records.close();
+            self.common.questions.close();
         }
         self.live.ended.notify_all();
     }

@@ -125,6 +125,7 @@ impl Reactor {
             address: Some(address.ip().to_canonical()),
             port: address.port(),
             listener,
+            is_private: address.ip().to_canonical().is_loopback(),
             ..Peer::default()
         };
         let limits = &self.common.shared.options().limits;

@@ -10,6 +10,7 @@
 
 mod acceptor;
 mod admission;
+mod authentication;
 mod clock;
 mod common;
 mod counters;
@@ -27,13 +28,19 @@ mod logging;
 mod memory;
 mod options;
 mod post;
+mod queue;
 mod reactor;
 mod session;
 mod transport;
 
+pub use authentication::{Asker, Question};
 pub use engine::Engine;
 pub use error::{Failure, OptionsError, StartError};
 pub use events::Record;
 pub use listener::Address;
-pub use noctule_broker::FieldValue;
+pub use noctule_broker::{
+    Action, AuthenticationRequest, AuthenticationStage, ClientInfo, Decision, FieldValue, Identity,
+    Peer, Permissions, Rule,
+};
+pub use noctule_packets::{QoS, ReasonCode};
 pub use options::{Durability, ListenerOptions, Scheme, ServerOptions};

@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_log_line_becomes_a_record_with_its_level_and_fields() {
-        let records = Arc::new(Records::new().unwrap());
+        let records = Arc::new(Records::new(8).unwrap());
         let subscriber = LogSubscriber {
             records: Arc::clone(&records),
             counters: Arc::default(),

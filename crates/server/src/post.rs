@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::{Registry, Token, Waker};
-use noctule_broker::{Batch, Peer, Time};
+use noctule_broker::{Batch, ClientInfo, ConnectionId, Decision, Peer, Rule, Time};
+use noctule_packets::ReasonCode;
 
 use crate::admission::Ticket;
 use crate::transport::Transport;
@@ -22,6 +23,14 @@ pub(crate) enum Message {
         server_reference: Option<String>,
         moved: bool,
     },
+    /// The authenticator's answer.
+    Answer(ConnectionId, Decision),
+    /// Other rules for a client; `None`: it may do everything.
+    Permissions(Box<str>, Option<Vec<Rule>>),
+    /// End a client's connection.
+    Disconnect(Box<str>, ReasonCode),
+    /// Who is here is to be sent there.
+    Clients(Sender<Vec<ClientInfo>>),
     /// End all connections by then.
     Stop(Time),
     #[cfg(test)]

@@ -308,6 +308,15 @@ impl Reactor {
                 self.worker
                     .drain(server_reference.as_deref(), moved, self.now);
             }
+            Message::Answer(id, decision) => self.worker.answered(id, decision, self.now),
+            Message::Permissions(client, rules) => {
+                self.worker.set_permissions(&client, rules.as_deref());
+            }
+            Message::Disconnect(client, reason) => {
+                self.worker.disconnect(&client, reason, self.now);
+            }
+            // Who asked may have given up meanwhile.
+            Message::Clients(asker) => drop(asker.send(self.worker.clients().collect())),
             Message::Stop(deadline) => self.stop(deadline),
             #[cfg(test)]
             Message::Panic => panic!("asked to by a test"),

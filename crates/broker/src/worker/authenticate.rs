@@ -187,8 +187,20 @@ impl Worker {
             Decision::Continue { data } => {
                 self.send_auth(id, ReasonCode::CONTINUE_AUTHENTICATION, data.as_deref());
             }
-            Decision::Accept { data, .. } => {
+            Decision::Accept {
+                user,
+                data,
+                permissions,
+            } => {
                 connection.rare().reauthenticating = false;
+                let key = connection.session;
+                if !self.renew_permissions(key, user.as_deref(), permissions) {
+                    let cause = Cause::by_server(
+                        ReasonCode::NOT_AUTHORIZED,
+                        "re-authentication as another user",
+                    );
+                    return self.end_connection(id, cause, now);
+                }
                 self.send_auth(id, ReasonCode::SUCCESS, data.as_deref());
             }
             Decision::Refuse { reason, .. } => {

@@ -282,6 +282,20 @@ impl Worker {
         }
     }
 
+    /// Ends the connection of a client of this worker; false if it has none.
+    pub fn disconnect(&mut self, client: &str, reason: ReasonCode, now: Time) -> bool {
+        let Some(&(slot, epoch)) = self.by_client.get(client) else {
+            return false;
+        };
+        let session = self.sessions.get(slot as usize, epoch);
+        let Some(id) = session.and_then(|session| session.connection) else {
+            return false;
+        };
+        self.end_connection(id, Cause::by_server(reason, "an operator's wish"), now);
+        self.settle(now);
+        true
+    }
+
     /// Ends every connection there is.
     pub(super) fn end_all(&mut self, cause: Cause, now: Time) {
         for (index, generation) in self.connections.keys() {

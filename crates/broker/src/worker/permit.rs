@@ -4,6 +4,7 @@ use noctule_packets::QoS;
 
 use super::Worker;
 use crate::access::{Permissions, Rule};
+use crate::effect::ClientInfo;
 use crate::key::SessionKey;
 
 impl Worker {
@@ -19,6 +20,43 @@ impl Worker {
         let user = session.user.as_deref();
         session.permissions = rules.map(|rules| Permissions::new(rules, client, user));
         true
+    }
+
+    /// What a re-authenticated client may do from now on; false if it came back as
+    /// somebody else, which a session may not.
+    pub(super) fn renew_permissions(
+        &mut self,
+        key: SessionKey,
+        user: Option<&str>,
+        rules: Option<Vec<Rule>>,
+    ) -> bool {
+        let Some(session) = self.session(key) else {
+            return false;
+        };
+        if user.is_some() && user != session.user.as_deref() {
+            return false;
+        }
+        let names = (&*session.client, session.user.as_deref());
+        session.permissions = rules.map(|rules| Permissions::new(&rules, names.0, names.1));
+        true
+    }
+
+    /// The sessions of this worker, connected or not.
+    pub fn clients(&self) -> impl Iterator<Item = ClientInfo> {
+        self.by_client.values().filter_map(|&(slot, epoch)| {
+            let session = self.sessions.get(slot as usize, epoch)?;
+            let connection = session.connection;
+            let connection =
+                connection.and_then(|id| self.connections.get(id.index(), id.generation()));
+            Some(ClientInfo {
+                client: (*session.client).into(),
+                user: session.user.clone(),
+                peer: connection.map(|connection| connection.peer.clone()),
+                version: connection.map(|connection| connection.version),
+                subscriptions: session.subscriptions.len() as u64,
+                queued: session.queue.len() as u64,
+            })
+        })
     }
 
     pub(super) fn may_publish(
