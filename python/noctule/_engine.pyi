@@ -5,9 +5,9 @@ asking for events the engine's threads never touch it.
 """
 
 from collections.abc import Callable
-from typing import Self, final
+from typing import Any, Self, final
 
-__all__ = ["DecodeError", "Engine", "bench", "decode"]
+__all__ = ["DecodeError", "Engine", "bench", "decode", "explain"]
 
 class DecodeError(ValueError):
     """Bytes that are no packet of the given version.
@@ -76,6 +76,55 @@ class Engine:
         An empty list after `timeout_seconds` (None: no limit) without any; None once the
         engine has stopped and all events have been taken.
         """
+
+    def next_requests(
+        self, timeout_seconds: float | None, maximum: int = 1024
+    ) -> list[dict[str, Any]] | None:
+        """Wait for clients to be authenticated: up to `maximum` requests, oldest first.
+
+        Each is to be answered, once, by its `number`, with `accept`, `challenge` or `refuse`.
+        Otherwise as `next_events`.
+        """
+
+    def request_fd(self) -> int:
+        """A descriptor that is readable while requests wait and after the end. Not to be read."""
+
+    def accept(
+        self, number: int, user: str | None, data: bytes | None, rules_json: str | None
+    ) -> bool:
+        """Let a client in: as `user` (None: the name it gave), with `data` in CONNACK or AUTH,
+        allowed what `rules_json` says (None: everything). False if answered before.
+        """
+
+    def challenge(self, number: int, data: bytes | None) -> bool:
+        """Go on with an AUTH 0x18 that carries `data`. False if answered before."""
+
+    def refuse(self, number: int, reason_code: int, text: str | None = None) -> bool:
+        """Turn a client away; `reason_code` is 0x80 or above. False if answered before."""
+
+    def set_permissions(self, client: str, rules_json: str | None) -> None:
+        """Give a client's session other rules at once; None allows everything."""
+
+    def disconnect(self, client: str, reason_code: int) -> None:
+        """End a client's connection, if it has one."""
+
+    def clients(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
+        """Every session, connected or not; those of a worker that does not answer are left out."""
+
+def explain(
+    rules_json: str,
+    client: str,
+    user: str | None,
+    action: str,
+    topic: str,
+    qos: int = 0,
+    retain: bool = False,
+) -> tuple[bool, str | None]:
+    """Whether `client` may do it, and the rule that decides; no rule: nothing speaks of it.
+
+    `rules_json` is a list of rules in their order, `action` publish, subscribe or receive;
+    `topic` is a filter where the action is subscribe. ValueError for anything else.
+    """
 
 def decode(version: int, data: bytes) -> str:
     """One whole packet as JSON; `version` is the protocol level 3, 4 or 5.

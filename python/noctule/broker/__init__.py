@@ -7,6 +7,18 @@
 A wrong option raises pydantic's ValidationError, everything else a BrokerError.
 """
 
+from noctule.broker.authentication import (
+    Accept,
+    AccessControl,
+    Answer,
+    AuthenticationRequest,
+    Authenticator,
+    Challenge,
+    Client,
+    EngineRule,
+    Refuse,
+    Sessions,
+)
 from noctule.broker.broker import Broker
 from noctule.broker.errors import BrokerError, EngineFailedError, ExposedListenerError, StartError
 from noctule.broker.events import Event, EventStream
@@ -14,15 +26,25 @@ from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Limits, ProtocolOptions
 
 __all__ = [
+    "Accept",
+    "AccessControl",
+    "Answer",
+    "AuthenticationRequest",
+    "Authenticator",
     "Broker",
     "BrokerError",
     "BrokerOptions",
+    "Challenge",
+    "Client",
     "EngineFailedError",
+    "EngineRule",
     "Event",
     "EventStream",
     "ExposedListenerError",
     "Limits",
     "Listener",
     "ProtocolOptions",
+    "Refuse",
+    "Sessions",
     "StartError",
 ]

@@ -3,11 +3,19 @@
 import asyncio
 import errno
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
 from noctule._engine import Engine
+from noctule.broker.authentication import (
+    AccessControl,
+    Authenticator,
+    Client,
+    EngineRule,
+)
+from noctule.broker.door import Door, rules_json
 from noctule.broker.errors import BrokerError, EngineFailedError, StartError
 from noctule.broker.events import EventStream, Reports
 from noctule.broker.exposure import refuse_exposed
@@ -17,6 +25,8 @@ from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOp
 __all__ = ["Broker"]
 
 STOP_TIMEOUT_SECONDS = 5.0
+AUTHENTICATION_TIMEOUT_SECONDS = 10.0
+ADMINISTRATIVE_ACTION = 0x98
 
 REMEDIES = {
     errno.EADDRINUSE: "another program listens there: stop it, or listen on another port",
@@ -44,17 +54,30 @@ class Broker:
     Takes BrokerOptions, or the same options as keyword arguments, which win where both are
     given. Several brokers may run in one process. A broker starts once.
 
+    `authenticator` decides who is let in (see `noctule.broker.Authenticator`) and has
+    `authentication_timeout_seconds` for each answer; without one everybody is.
+
     Raises pydantic's ValidationError, a ValueError, for a wrong option, and
     ExposedListenerError for a listener open to other machines without authentication.
     """
 
     def __init__(
-        self, options: BrokerOptions | None = None, **keywords: Unpack[OptionKeywords]
+        self,
+        options: BrokerOptions | None = None,
+        *,
+        authenticator: Authenticator | None = None,
+        authentication_timeout_seconds: float = AUTHENTICATION_TIMEOUT_SECONDS,
+        **keywords: Unpack[OptionKeywords],
     ) -> None:
         self.options = with_keywords(options or BrokerOptions(), keywords)
-        refuse_exposed(self.options.listeners)
-        self._engine = Engine(self.options.engine_json())
+        self._authenticator = authenticator
+        self._door: Door | None = None
+        if authenticator is None:
+            refuse_exposed(self.options.listeners)
+        self._engine = Engine(self.options.engine_json(authentication=authenticator is not None))
         self._reports = Reports(self._engine)
+        if authenticator is not None:
+            self._door = Door(self._engine, authenticator, authentication_timeout_seconds)
 
     async def start(self) -> None:
         """Bind the listeners and start serving; StartError names what was refused."""
@@ -69,6 +92,10 @@ class Broker:
             await self.stop()
             raise
         self._reports.start()
+        if self._door is not None:
+            self._door.start()
+        if isinstance(self._authenticator, AccessControl):
+            await self._authenticator.attach(self)
 
     async def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
         """Disconnect every client, end the threads and let `serve_forever` return.
@@ -83,6 +110,10 @@ class Broker:
             raise EngineFailedError(str(error)) from error
         finally:
             await self._reports.finished()
+            if self._door is not None:
+                await self._door.finished()
+            if isinstance(self._authenticator, AccessControl):
+                await self._authenticator.detach()
 
     async def serve_forever(self) -> None:
         """Wait until the broker is stopped, or until the task is cancelled.
@@ -146,6 +177,32 @@ class Broker:
         """
         self._engine.drain(server_reference, moved)
 
+    @property
+    def access(self) -> AccessControl:
+        """The authenticator, where it is one that also says what clients may do."""
+        if not isinstance(self._authenticator, AccessControl):
+            raise BrokerError("the broker has no access control: pass it as authenticator")
+        return self._authenticator
+
+    async def clients(self) -> list[Client]:
+        """Every session there is, connected or not."""
+        found = await asyncio.to_thread(self._engine.clients)
+        return [Client(**{name: each[name] for name in CLIENT_FIELDS}) for each in found]
+
+    async def disconnect(self, client: str, reason_code: int = ADMINISTRATIVE_ACTION) -> None:
+        """End a client's connection, if it has one; its session stays as it asked for.
+
+        A 5.0 client is told the reason code, 0x80 or above.
+        """
+        self._engine.disconnect(client, reason_code)
+
+    def set_permissions(self, client: str, rules: Sequence[EngineRule] | None) -> None:
+        """Give a client's session other rules, in force from its next packet and delivery on.
+
+        None allows everything. ValueError for a rule that is none.
+        """
+        self._engine.set_permissions(client, rules_json(rules))
+
     def events(self) -> EventStream:
         """What happens from now on, in batches, until the broker stops.
 
@@ -154,6 +211,9 @@ class Broker:
         the `client` and what else there is to say.
         """
         return self._reports.stream()
+
+
+CLIENT_FIELDS = tuple(each.name for each in fields(Client))
 
 
 def with_keywords(options: BrokerOptions, keywords: OptionKeywords) -> BrokerOptions:

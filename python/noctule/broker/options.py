@@ -235,9 +235,13 @@ class BrokerOptions(Options):
             )
         return self
 
-    def engine_json(self) -> str:
-        """The options as the engine takes them: JSON with the same keys."""
-        fields = self.model_dump(mode="json")
+    def engine_json(self, *, authentication: bool = False) -> str:
+        """The options as the engine takes them: JSON with the same keys.
+
+        `authentication`: whether clients are put to an authenticator.
+        """
+        fields = self.model_dump(mode="json", include=set(BrokerOptions.model_fields))
+        fields["authentication"] = authentication
         for listener in fields["listeners"]:
             del listener["allow_anonymous"]  # decided before the engine is asked
         if self.durability is None:
