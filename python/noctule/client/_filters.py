@@ -203,9 +203,9 @@ class Filters(Flow):
                 put = None
         for subscription in touched:
             subscription._arrived()
-        if self._waiting_for_room and self.outbox_size < self._limit:
+        if self._waiting_for_room and self._on_the_way < self._limit:
             self._wake(self._waiting_for_room)
-        if self._waiting_for_idle and not self.outbox_size:
+        if self._waiting_for_idle and not self._on_the_way:
             self._wake(self._waiting_for_idle)
 
     def _settled(self, receipt: Receipt) -> None:

@@ -63,8 +63,8 @@ class Flow:
         self._bind(ClientSession(self._session_options()))
 
     @property
-    def outbox_size(self) -> int:
-        """Messages that have been published and are not settled: waiting or in flight."""
+    def _on_the_way(self) -> int:
+        """How many messages have been published and are not settled."""
         return self._storing + len(self._in_flight) + len(self._pending)
 
     # --- Writing ----------------------------------------------------------------------

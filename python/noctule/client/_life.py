@@ -93,7 +93,7 @@ class Life(Filters):
         """Waits, for a while, until nothing is on its way."""
         try:
             async with asyncio.timeout(self._options.close_timeout):
-                while self.outbox_size and self._is_online:
+                while self._on_the_way and self._is_online:
                     future = asyncio.get_running_loop().create_future()
                     self._waiting_for_idle.append(future)
                     self._waits_for_answer(1)
@@ -102,7 +102,7 @@ class Life(Filters):
                     finally:
                         self._waits_for_answer(-1)
         except TimeoutError:
-            logger.warning("closing with %d messages not settled", self.outbox_size)
+            logger.warning("closing with %d messages not settled", self._on_the_way)
 
     async def _shut(self, error: Exception | None) -> None:
         if not self._is_open:

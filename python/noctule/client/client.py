@@ -64,8 +64,8 @@ class Client(Life):
     """An MQTT client that stays connected until it is closed.
 
     Within ``async with`` it is connected, or about to be again. What makes going on
-    senseless (a refusal that will not change, an exception in a handler) ends the block: its
-    task is cancelled, and the error comes out of ``async with``.
+    senseless (a refusal that will not change, an exception in a handler) ends the block:
+    its task is cancelled, and the error comes out of ``async with``.
 
     All methods belong to the event loop that it was opened in.
     """
@@ -96,6 +96,11 @@ class Client(Life):
     def is_connected(self) -> bool:
         """Whether there is an accepted connection at this moment."""
         return self._is_online
+
+    @property
+    def outbox_size(self) -> int:
+        """Messages that have been published and are not settled: waiting or in flight."""
+        return self._on_the_way
 
     @property
     def unrouted(self) -> int:
@@ -271,8 +276,8 @@ class Client(Life):
                 self._schedule_flush()
             return receipt
         self._check_open()
-        if self.outbox_size >= self._limit:
-            raise OutboxFullError(f"the outbox holds {self.outbox_size} messages")
+        if self._on_the_way >= self._limit:
+            raise OutboxFullError(f"the outbox holds {self._on_the_way} messages")
         if self._outbox is not None and qos:
             self._store(receipt)
         else:
@@ -289,7 +294,7 @@ class Client(Life):
     async def _accept(self, receipt: Receipt) -> None:
         """Puts a message on its way, as soon as there is room for it."""
         self._check_open()
-        if self.outbox_size >= self._limit:
+        if self._on_the_way >= self._limit:
             self._session.check(receipt)
             await self._room()
         if self._outbox is not None and receipt.qos:
@@ -304,8 +309,8 @@ class Client(Life):
 
     async def _room(self) -> None:
         if self._options.outbox_full == "raise":
-            raise OutboxFullError(f"the outbox holds {self.outbox_size} messages")
-        while self.outbox_size >= self._limit:
+            raise OutboxFullError(f"the outbox holds {self._on_the_way} messages")
+        while self._on_the_way >= self._limit:
             future = asyncio.get_running_loop().create_future()
             self._waiting_for_room.append(future)
             self._waits_for_answer(1)
@@ -388,9 +393,9 @@ class Client(Life):
             @client.on("plant/{line}/temp", qos=1)
             async def temperature(message, line): ...
 
-        ``{name}`` is one level, ``{name...}`` all that follow. The handler, a function or a
-        coroutine function, gets the message and the parameters that it names. With
-        `concurrency` 1 it is called for one message after the other, in their order.
+        ``{name}`` is one level, ``{name...}`` all that follow. The handler gets the message
+        and the parameters that it names; it is a function or a coroutine function.
+        With `concurrency` 1 it is called for one message after the other, in their order.
         A QoS 1 or 2 message is acknowledged when its handler has returned. An exception
         ends the client, or is logged, as `on_handler_error` says.
         """
