@@ -9,6 +9,7 @@ SERVE ?=
 PYTEST ?=
 SEEDS ?= 10000
 FIRST_SEED ?= 0
+KILLS ?= 1000
 BENCH ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
@@ -16,7 +17,7 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation test-python lint format types bench bench-sizes \
+.PHONY: help build serve test test-rust simulation torture test-python lint format types bench bench-sizes \
 	bench-gil bench-client instructions conformance docs docs-check generated-check clean
 
 help: ## list the targets
@@ -53,6 +54,9 @@ test-rust: ## unit, property and simulation tests of the crates
 simulation: ## more seeds of the simulation: SEEDS=10000, from FIRST_SEED=0 on
 	NOCTULE_SEEDS=$(SEEDS) NOCTULE_FIRST_SEED=$(FIRST_SEED) \
 		$(CARGO) test --release --package noctule-broker --test simulation
+
+torture: build ## kill -9 the broker under load and count what it kept: KILLS=1000
+	NOCTULE_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/durability
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
 	$(BIN)/python -m pytest $(PYTEST)
