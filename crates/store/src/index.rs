@@ -355,16 +355,13 @@ impl Index {
     }
 
     fn entry(&mut self, space: u8, key: &[u8]) -> &mut Entry {
-        let keys = &mut self.spaces[usize::from(space)];
-        // Looked up twice rather than boxing a key that is there already.
-        if !keys.contains_key(key) {
-            let entry = Entry {
-                value: Location::NONE,
-                queue: None,
-            };
-            keys.insert(key.into(), entry);
-        }
-        keys.get_mut(key).expect("put there above")
+        // A key that is there already is boxed for nothing: cheaper than looking twice
+        // for one that is not.
+        let entry = self.spaces[usize::from(space)].entry(key.into());
+        entry.or_insert(Entry {
+            value: Location::NONE,
+            queue: None,
+        })
     }
 
     fn drop_value(&mut self, space: u8, key: &[u8]) {

@@ -112,6 +112,15 @@ pub(crate) fn look_at(
     let path = directory.database(generation);
     let opened = database::open(&path, durability);
     let mut connection = opened.map_err(fault("opening the database"))?;
+    // What the header says when a bit of its version is wrong; where it is the file
+    // system that is read-only, making the database anew says so.
+    if connection
+        .is_readonly("main")
+        .map_err(fault("opening the database"))?
+    {
+        let what = "it can be read only".to_owned();
+        return Err(OpenFault::Structure(what));
+    }
     let identity = database::identify(&mut connection);
     match identity.map_err(fault("reading the database's format"))? {
         Identity::Ours { upgraded_from } => Ok((connection, upgraded_from)),

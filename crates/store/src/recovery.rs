@@ -9,9 +9,10 @@ use crate::index::{LiveRecord, QueueSummary};
 use crate::reader::{LOOK_UP_PAUSE, MAX_LOOK_UPS, Reader, vanished};
 use crate::row;
 
-/// How much of the live state is in memory at a time while it is gone through.
+/// How much of the live state is in memory at a time while it is gone through. Each
+/// part may touch every row of the log, so parts are not small.
 const CHUNK_BYTES: usize = 32 << 20;
-const CHUNK_RECORDS: usize = 1 << 16;
+const CHUNK_RECORDS: usize = 1 << 18;
 const CHUNK_QUEUES: usize = 1_024;
 
 /// What was found when the store was opened.
@@ -67,7 +68,7 @@ impl Recovery {
     /// Everything alive in a space by ascending key: its value first, then its queue
     /// by ascending sequence.
     ///
-    /// About 32 MiB are in memory at a time. A part is gathered in the order of the
+    /// About 32 MiB of records are in memory at a time, and where they are. A part is gathered in the order of the
     /// log, so that a row is read once for each part that needs it.
     pub fn entries(&self, space: u8) -> Entries<'_> {
         Entries {

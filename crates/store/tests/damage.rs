@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use noctule_store::{RecoveryReport, State, StoreOptions, check};
 use support::workload::Numbers;
-use support::{Model, Op, batch, open, small};
+use support::{Model, Op, batch, memory_directory, open, small};
 
 fn options() -> StoreOptions {
     StoreOptions {
@@ -134,18 +134,27 @@ fn judge(path: &Path, whole: &Model) -> Result<RecoveryReport, String> {
     Ok(report)
 }
 
-/// A bit in every so many is flipped: each one with `NOCTULE_EVERY_BIT`.
+/// Which bits are flipped: every so many with `NOCTULE_BIT_STEP` (1 is all of them),
+/// else some, a quarter of them in the file's header.
 fn sample(bits: u64) -> Vec<u64> {
-    if std::env::var_os("NOCTULE_EVERY_BIT").is_some() {
-        return (0..bits).collect();
+    const HEADER_BITS: u64 = 800;
+    if let Ok(step) = std::env::var("NOCTULE_BIT_STEP") {
+        return (0..bits).step_by(step.parse().expect("a number")).collect();
     }
     let mut numbers = Numbers(0xB17F_11B5);
-    (0..250).map(|_| numbers.below(bits)).collect()
+    let bound = |n| {
+        if n % 4 == 0 {
+            bits.min(HEADER_BITS)
+        } else {
+            bits
+        }
+    };
+    (0..240).map(|n| numbers.below(bound(n))).collect()
 }
 
 /// Flips bits of one file of a store, one at a time. Returns how many were noticed.
 fn flip(closed: bool, name: &str) -> usize {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let (made, whole) = make(directory.path(), closed);
     let sound = fs::read(made.join(name)).unwrap();
     assert!(!sound.is_empty());
@@ -194,7 +203,7 @@ fn a_flipped_bit_in_the_mark_of_what_was_acknowledged_is_reported() {
 /// Parts of a database that are not there any more.
 #[test]
 fn a_database_that_is_cut_or_overwritten_opens_with_a_report() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let (made, whole) = make(directory.path(), true);
     let name = "log-1.db";
     let sound = fs::read(made.join(name)).unwrap();
@@ -218,7 +227,7 @@ fn a_database_that_is_cut_or_overwritten_opens_with_a_report() {
 
 #[test]
 fn a_damaged_value_is_reported_with_its_key_and_the_rest_is_whole() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = memory_directory();
     let (made, whole) = make(directory.path(), true);
     let path = made.join("log-1.db");
     let mut bytes = fs::read(&path).unwrap();

@@ -6,7 +6,7 @@ mod support;
 use noctule_store::{State, StoreOptions, check, compact};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use support::{Model, Op, batch, open, small};
+use support::{Model, Op, batch, memory_directory, open, small};
 
 /// Few keys, some of which begin others, so that operations meet.
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -50,7 +50,7 @@ proptest! {
         trim_after_bytes in prop_oneof![Just(0_u64), Just(20_000), Just(1 << 20)],
         group_records in 1_usize..40,
     ) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory_directory();
         let path = directory.path().join("store");
         let options = || StoreOptions { trim_after_bytes, group_records, ..small() };
         let mut model = Model::default();
@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     fn reading_equals_the_model(history in vec(vec(op(), 1..8), 1..40)) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory_directory();
         let (store, recovery, told) = open(&directory.path().join("store"), small());
         let (mut writer, reader) = (store.writer(3), store.reader().unwrap());
         let mut model = Model::default();

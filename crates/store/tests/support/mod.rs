@@ -14,7 +14,7 @@ use noctule_store::{Batch, Observer, Recovery, State, Store, StoreOptions};
 use parking_lot::{Condvar, Mutex};
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps what the store told.
 #[derive(Default)]
@@ -97,10 +97,20 @@ impl Told {
     fn wait(&self, is_so: impl Fn(&Seen) -> bool) {
         let mut seen = self.seen.lock();
         while !is_so(&seen) {
+            let failed = seen.states.last().filter(|last| last.0 == State::Failed);
+            assert!(failed.is_none(), "{failed:?}");
             let timed_out = self.changed.wait_for(&mut seen, PATIENCE).timed_out();
             assert!(!timed_out, "told only: {:?}", seen.states);
         }
     }
+}
+
+/// A directory in memory, where there is one: for tests of what is in the files, not of
+/// whether it reached the disk.
+pub fn memory_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a directory")
 }
 
 /// Options that reach every corner with little data.
