@@ -16,11 +16,29 @@ use noctule_packets::{
 const BURST: usize = 50;
 const VERSION: Version = Version::V4;
 
+/// Who speaks with whom, and about what.
+struct Case<'a> {
+    name: &'static str,
+    publishers: usize,
+    subscribers: usize,
+    qos: QoS,
+    /// Published to in turn.
+    topics: &'a [String],
+    /// Bytes of the payloads, in turn.
+    payloads: &'a [usize],
+}
+
+impl Case<'_> {
+    /// Messages of one publisher in one turn: so many that each topic comes.
+    fn burst(&self) -> usize {
+        BURST.max(self.topics.len())
+    }
+}
+
 /// A worker with publishers and subscribers, and what the publishers send.
 struct Scenario {
     worker: Worker,
     publishers: Vec<ConnectionId>,
-    subscribers: Vec<ConnectionId>,
     /// What a publisher reads out in one turn, by publisher.
     bursts: Vec<Vec<u8>>,
     /// QoS 2: the PUBREL packets of a burst.
@@ -32,21 +50,13 @@ struct Scenario {
 }
 
 impl Scenario {
-    /// `topics` are published to in turn, with the payloads in turn.
-    fn new(
-        publishers: usize,
-        subscribers: usize,
-        qos: QoS,
-        topics: &[String],
-        payloads: &[usize],
-    ) -> Scenario {
+    fn new(case: &Case<'_>) -> Scenario {
         let mut options = Options::default();
         options.system_topics_interval_seconds.0 = 0;
         let shared = Shared::new(options, 1, 1);
         let mut scenario = Scenario {
             worker: Worker::new(0, shared),
             publishers: Vec::new(),
-            subscribers: Vec::new(),
             bursts: Vec::new(),
             releases: Vec::new(),
             delivered: 0,
@@ -54,16 +64,14 @@ impl Scenario {
             answers: Vec::new(),
             now: Time(1),
         };
-        for number in 0..subscribers {
+        for number in 0..case.subscribers {
             let id = scenario.connect(&format!("subscriber {number}"));
-            scenario.subscribe(id, qos);
-            scenario.subscribers.push(id);
+            scenario.subscribe(id, case.qos);
         }
-        for number in 0..publishers {
+        for number in 0..case.publishers {
             let id = scenario.connect(&format!("publisher {number}"));
             scenario.publishers.push(id);
-            let burst = burst(qos, topics, payloads, number);
-            scenario.bursts.push(burst);
+            scenario.bursts.push(burst(case, number));
         }
         for identifier in 1..=BURST as u16 {
             scenario.releases.extend_from_slice(&[0x62, 2]);
@@ -192,20 +200,15 @@ impl Scenario {
     }
 }
 
-fn burst(qos: QoS, topics: &[String], payloads: &[usize], offset: usize) -> Vec<u8> {
+fn burst(case: &Case<'_>, offset: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // So many that each topic comes at least once.
-    let messages = match qos {
-        QoS::AtMostOnce => BURST.max(topics.len()),
-        _ => BURST,
-    };
-    for number in 0..messages {
-        let payload = vec![b'x'; payloads[number % payloads.len()]];
+    for number in 0..case.burst() {
+        let payload = vec![b'x'; case.payloads[number % case.payloads.len()]];
         let publish = Publish {
             dup: false,
-            qos,
+            qos: case.qos,
             retain: false,
-            topic: &topics[(number + offset) % topics.len()],
+            topic: &case.topics[(number + offset) % case.topics.len()],
             packet_identifier: number as u16 + 1,
             properties: Properties::EMPTY,
             payload: &payload,
@@ -221,32 +224,34 @@ fn sessions(criterion: &mut Criterion) {
         .map(|number| format!("bench/{}/{number}", number % 10))
         .collect();
     let mixed = [16, 64, 64, 256, 64, 1_024, 64, 64, 4_096, 16_384];
-    let cases: [(&str, usize, usize, QoS, &[String], &[usize]); 5] = [
-        ("1 to 1, QoS 0", 1, 1, QoS::AtMostOnce, &one, &[64]),
-        ("1 to 100, QoS 0", 1, 100, QoS::AtMostOnce, &one, &[64]),
-        ("10 to 10, QoS 1", 10, 10, QoS::AtLeastOnce, &one, &[64]),
-        ("10 to 10, QoS 2", 10, 10, QoS::ExactlyOnce, &one, &[64]),
-        (
-            "1,000 topics, mixed sizes",
-            1,
-            1,
-            QoS::AtMostOnce,
-            &many,
-            &mixed,
-        ),
+    let case = |name, publishers, subscribers, qos| Case {
+        name,
+        publishers,
+        subscribers,
+        qos,
+        topics: &one,
+        payloads: &[64],
+    };
+    let cases = [
+        case("1 to 1, QoS 0", 1, 1, QoS::AtMostOnce),
+        case("1 to 100, QoS 0", 1, 100, QoS::AtMostOnce),
+        case("10 to 10, QoS 1", 10, 10, QoS::AtLeastOnce),
+        case("10 to 10, QoS 2", 10, 10, QoS::ExactlyOnce),
+        Case {
+            topics: &many,
+            payloads: &mixed,
+            ..case("1,000 topics, mixed sizes", 1, 1, QoS::AtMostOnce)
+        },
     ];
     let mut group = criterion.benchmark_group("session");
-    for (name, publishers, subscribers, qos, topics, payloads) in cases {
-        let mut scenario = Scenario::new(publishers, subscribers, qos, topics, payloads);
-        let messages = scenario.round(qos);
-        let each = match qos {
-            QoS::AtMostOnce => BURST.max(topics.len()),
-            _ => BURST,
-        };
-        assert_eq!(messages, publishers * subscribers * each, "{name}");
+    for case in cases {
+        let mut scenario = Scenario::new(&case);
+        let messages = scenario.round(case.qos);
+        let expected = case.publishers * case.subscribers * case.burst();
+        assert_eq!(messages, expected, "{}", case.name);
         group.throughput(Throughput::Elements(messages as u64));
-        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| scenario.round(qos));
+        group.bench_function(BenchmarkId::from_parameter(case.name), |bencher| {
+            bencher.iter(|| scenario.round(case.qos));
         });
     }
     group.finish();

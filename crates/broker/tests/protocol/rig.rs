@@ -338,10 +338,7 @@ impl Rig {
     /// Takes everything there is for a connection, and what moves up behind it.
     pub fn take(&mut self, peer: Peerage) -> Vec<Got> {
         let mut bytes = Vec::new();
-        loop {
-            let Some(outbox) = self.workers[peer.worker].outbox(peer.id) else {
-                break;
-            };
+        while let Some(outbox) = self.workers[peer.worker].outbox(peer.id) {
             let before = bytes.len();
             let mut slices = [IoSlice::new(&[]); 8];
             let filled = outbox.chunks(&mut slices);
