@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 
 from noctule.cli.connection.errors import CommandError
@@ -28,6 +29,9 @@ def run(name: str, arguments: Sequence[str]) -> int:
     The work is in `run(settings)` of the module of that name.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # What a locale cannot write is no error.
+            stream.reconfigure(errors="backslashreplace")
     is_quiet = "--quiet" in arguments
     try:
         settings = parse(name, arguments)

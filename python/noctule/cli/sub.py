@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 
@@ -20,7 +19,7 @@ from noctule.protocol import (
     check_topic_filter,
     filter_matches,
 )
-from noctule.protocol.errors import NoctuleError
+from noctule.protocol.errors import NoctuleError, NotOfferedError
 from noctule.protocol.events import Connected, Event, Subscribed, Unsubscribed
 
 __all__ = ["run"]
@@ -71,6 +70,9 @@ class Subscriber:
         self._settings = settings
         self._output = output
         self._is_over = False
+        # Filters of each SUBSCRIBE by its packet identifier, and those not refused.
+        self._awaited: dict[int, list[str]] = {}
+        self._granted = set(settings.topics)
         self._shown = 0
         self._removed = 0
         self._removing = 0
@@ -115,12 +117,7 @@ class Subscriber:
             for topic_filter in settings.topics
         ]
         try:
-            if requests:
-                session.subscribe(
-                    requests,
-                    subscription_identifier=identifier or None,
-                    user_properties=user_properties(given),
-                )
+            self._request(requests, identifier, user_properties(given))
             if settings.unsubscribe:
                 session.unsubscribe(
                     settings.unsubscribe,
@@ -128,6 +125,34 @@ class Subscriber:
                 )
         except NoctuleError as error:
             raise CommandError(str(error)) from error
+
+    def _request(
+        self,
+        requests: list[SubscriptionRequest],
+        identifier: int,
+        properties: tuple[tuple[str, str], ...],
+    ) -> None:
+        """All in one SUBSCRIBE; where the server does not offer one of them, each by itself."""
+        try:
+            if requests:
+                number = self._link.session.subscribe(
+                    requests,
+                    subscription_identifier=identifier or None,
+                    user_properties=properties,
+                )
+                self._awaited[number] = [request.topic_filter for request in requests]
+        except NotOfferedError as error:
+            if len(requests) > 1:
+                for request in requests:
+                    self._request([request], identifier, properties)
+                return
+            self._refused(requests[0].topic_filter, str(error))
+
+    def _refused(self, topic_filter: str, why: str) -> None:
+        tell(self._settings, f"subscribing to {topic_filter!r} was refused: {why}")
+        self._granted.discard(topic_filter)
+        if not self._granted:
+            self._is_over = True  # Nothing will come. Mosquitto's tool ends with 0, too.
 
     def _handle(self, events: list[Event]) -> None:
         taken = []
@@ -152,16 +177,11 @@ class Subscriber:
                 self._link.session.acknowledge(message)
 
     def _subscribed(self, event: Subscribed) -> None:
-        refused = [
-            (topic_filter, code)
-            for topic_filter, code in zip(self._settings.topics, event.reason_codes, strict=False)
-            if code >= 0x80
-        ]
-        for topic_filter, code in refused:
-            tell(self._settings, f"subscribing to {topic_filter!r} was refused: {told(code)}")
-        if len(refused) == len(event.reason_codes):
-            self._is_over = True  # Nothing will come. Mosquitto's tool ends with 0, too.
-        elif self._settings.exit_after_subscribing:
+        filters = self._awaited.pop(event.packet_identifier, [])
+        for topic_filter, code in zip(filters, event.reason_codes, strict=False):
+            if code >= 0x80:
+                self._refused(topic_filter, told(code))
+        if self._settings.exit_after_subscribing and not self._awaited:
             self._is_over = True
 
     def _unsubscribed(self) -> None:
@@ -179,7 +199,7 @@ class Subscriber:
             self._remove(message.topic)
         if settings.no_retained and message.retain:
             return
-        if settings.random_filter >= 100 or random.random() * 100 < settings.random_filter:  # noqa: S311
+        if settings.random_filter >= 100 or _is_chosen(settings.random_filter):
             self._output.show(message)
         self._shown += 1
         if self._shown == settings.count:
@@ -194,3 +214,9 @@ class Subscriber:
         self._removed += 1
         if self._is_told:
             print(f"\r{self._removed} removed ", end="", file=sys.stderr, flush=True)
+
+
+def _is_chosen(percent: float) -> bool:
+    from random import random  # seldom needed, and slow to import
+
+    return random() * 100 < percent  # noqa: S311

@@ -194,6 +194,12 @@ def _secured(
     name = settings.host if settings.unix is None else os.path.basename(settings.unix)
     try:
         return context.wrap_socket(raw, server_hostname=name)
+    except ConnectionResetError as error:
+        raw.close()
+        raise ConnectError(
+            f"{place(settings)} ended the TLS handshake",
+            "it may not speak TLS there: leave TLS out, or give the port for it",
+        ) from error
     except BaseException:
         raw.close()
         raise

@@ -34,7 +34,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
         if settings.ciphers is not None:
             context.set_ciphers(settings.ciphers)
     except ssl.SSLError as error:
-        raise UsageError(f"--ciphers {settings.ciphers}: {error.reason or error}") from error
+        raise UsageError(f"--ciphers {settings.ciphers}: {error}") from error
     if settings.tls_version is not None:
         context.minimum_version = context.maximum_version = VERSIONS[settings.tls_version]
     if settings.tls_alpn is not None:

@@ -55,7 +55,10 @@ class WebSocketStream:
             if rest <= 0:
                 raise TimeoutError
             select.select([self._below], [self._below] if self._unsent else [], [], rest)
-            data = self._below.receive()
+            try:
+                data = self._below.receive()
+            except ConnectionError:
+                data = b""
             if data == b"":
                 self._protocol.receive_eof()
             elif data:

@@ -24,7 +24,7 @@ class TableCommand(click.Command):
             name,
             help=f"{command.summary}\n\n\b\n{examples}",
             short_help=command.summary,
-            params=[_option(flag) for flag in flags_of(command.letter) if flag.kind != Kind.HELP],
+            params=[_option(flag) for flag in flags_of(command.letter)],
             add_help_option=False,
         )
 
@@ -59,7 +59,7 @@ def _option(flag: Flag) -> click.Option:
     return click.Option(
         [*flag.names, flag.field],
         help=flag.help,
-        is_flag=flag.kind is Kind.SWITCH,
+        is_flag=flag.kind in (Kind.SWITCH, Kind.HELP),
         metavar=flag.metavar or None,
         multiple=flag.kind is Kind.LIST or takes_pairs,
         type=click.Choice(flag.choices) if flag.choices else _type(flag),
@@ -67,7 +67,7 @@ def _option(flag: Flag) -> click.Option:
 
 
 def _type(flag: Flag) -> Any:
-    if flag.kind is Kind.SWITCH:
+    if flag.kind in (Kind.SWITCH, Kind.HELP):
         return None
     if flag.metavar == "FILE":
         return click.Path(dir_okay=False)

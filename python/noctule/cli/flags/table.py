@@ -274,9 +274,8 @@ FLAGS = (
     Flag(("-v", "--verbose"), "verbose", Kind.SWITCH, "sr", "output",
          "Print the topic before the payload."),
     Flag(("-F",), "format", Kind.TEXT, "sr", "output",
-         "Print in this form: %t topic, %p payload, %x in hex, %q QoS, %r retain, %l length, "
-         "%j all as JSON, %J with a JSON payload, %I time, %U Unix time, @Y… strftime; "
-         "widths as in %-20t. `man noctule-sub` has them all.", "FORMAT"),
+         "Print in this form: %t topic, %p payload, %x in hex, %q QoS, %r retain, %j JSON, "
+         "%I time, @H strftime; widths as in %-20t. `man noctule-sub` has all.", "FORMAT"),
     Flag(("-N",), "no_newline", Kind.SWITCH, "sr", "output",
          "Print no newline after a message."),
     Flag(("--pretty",), "pretty", Kind.SWITCH, "sr", "output",
@@ -289,11 +288,11 @@ FLAGS = (
     Flag(("--plain",), "plain", Kind.SWITCH, "s", "output",
          "In a terminal, too, print the payload and nothing else."),
     Flag(("--tree",), "tree", Kind.SWITCH, "s", "output",
-         "A live tree of the topics with their last values and rates."),
+         "A live tree of topics, last values and rates."),
     Flag(("--stats",), "stats", Kind.SWITCH, "s", "output",
          "Messages and bytes by topic, busiest first."),
     Flag(("--save",), "save", Kind.TEXT, "s", "output",
-         "Write the messages to this file, a line of JSON each, for `noctule replay`.", "FILE"),
+         "Record the messages in this file, a line of JSON each, for `noctule replay`.", "FILE"),
     Flag(("--message-rate",), "message_rate", Kind.SWITCH, "s", "output",
          "Print how many messages came, once a second, instead of the messages."),
     # --- replay, top, doctor ---

@@ -79,8 +79,13 @@ class Width(NamedTuple):
         return cut.ljust(self.minimum) if self.is_left else cut.rjust(self.minimum, fill)
 
 
-def compile_format(text: str, *, is_pretty: bool = False) -> Callable[[Message, Arrival], bytes]:
-    """A function from message and time to what is printed; UsageError for a wrong format."""
+def compile_format(
+    text: str, *, is_pretty: bool = False, complain: Callable[[str], None] = lambda text: None
+) -> Callable[[Message, Arrival], bytes]:
+    """A function from message and time to what is printed; UsageError for a wrong format.
+
+    `complain` is told of payloads that %J cannot show; nothing stands in their place.
+    """
     pieces: list[Piece] = []
     literal = bytearray()
     position = 0
@@ -90,7 +95,7 @@ def compile_format(text: str, *, is_pretty: bool = False) -> Callable[[Message, 
             literal += start.encode(errors="surrogateescape")
             position += 1
             continue
-        piece, position = _special(text, position, is_pretty)
+        piece, position = _special(text, position, is_pretty, complain)
         if isinstance(piece, bytes):
             literal += piece
             continue
@@ -107,7 +112,9 @@ def _constant(value: bytes) -> Piece:
     return lambda message, arrival: value
 
 
-def _special(text: str, position: int, is_pretty: bool) -> tuple[Piece | bytes, int]:
+def _special(
+    text: str, position: int, is_pretty: bool, complain: Callable[[str], None]
+) -> tuple[Piece | bytes, int]:
     """What begins with %, @ or backslash at `position`, and the position behind it."""
     kind = text[position]
     width, position = _width(text, position + 1) if kind == "%" else (Width(), position + 1)
@@ -125,7 +132,7 @@ def _special(text: str, position: int, is_pretty: bool) -> tuple[Piece | bytes, 
     if kind == "@":
         return _time(letter), position
     if letter in "jJ":
-        return _json(is_quoted=letter == "j", is_pretty=is_pretty), position
+        return _json(letter == "j", is_pretty, complain), position
     if letter not in FIELDS:
         raise UsageError(f"-F: there is no %{letter}; there are %{' %'.join([*FIELDS, 'j', 'J'])}")
     return FIELDS[letter](width), position
@@ -163,12 +170,17 @@ def _time(letter: str) -> Piece:
     return lambda message, arrival: time.strftime(f"%{letter}", arrival.local).encode()
 
 
-def _json(*, is_quoted: bool, is_pretty: bool) -> Piece:
-    from noctule.cli.messages.json_form import message_json
+def _json(is_quoted: bool, is_pretty: bool, complain: Callable[[str], None]) -> Piece:
+    from noctule.cli.messages.json_form import NotJsonError, message_json
 
-    return lambda message, arrival: message_json(
-        message, arrival, is_quoted=is_quoted, is_pretty=is_pretty
-    )
+    def piece(message: Message, arrival: Arrival) -> bytes:
+        try:
+            return message_json(message, arrival, is_quoted=is_quoted, is_pretty=is_pretty)
+        except NotJsonError as error:
+            complain(str(error))
+            return b""
+
+    return piece
 
 
 def _hexadecimal(width: Width, payload: bytes) -> bytes:

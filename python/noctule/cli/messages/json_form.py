@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from noctule.cli.connection.errors import CommandError
 from noctule.protocol import Message, PropertyId
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ ESCAPES = {
 }
 
 
-class NotJsonError(CommandError):
+class NotJsonError(ValueError):
     """The payload is no JSON, and the format has it as JSON."""
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Protocol
 
 from noctule.cli.connection.errors import CommandError
+from noctule.cli.connection.reopen import tell
 from noctule.cli.flags.settings import Settings, UsageError
 from noctule.cli.messages.format import Arrival, compile_format
 from noctule.protocol import Message
@@ -53,7 +55,7 @@ def output_of(settings: Settings) -> Output:
     elif settings.message_rate:
         output = RateOutput()
     else:
-        output = StreamOutput(_printer(settings), settings.quiet)
+        output = StreamOutput(_printer(settings))
     return output if settings.save is None else SavingOutput(output, settings.save)
 
 
@@ -61,7 +63,9 @@ def _printer(settings: Settings) -> Callable[[Message, Arrival], bytes]:
     """The function that makes a message into bytes."""
     end = b"" if settings.no_newline else b"\n"
     if settings.format is not None:
-        form = compile_format(settings.format, is_pretty=settings.pretty)
+        form = compile_format(
+            settings.format, is_pretty=settings.pretty, complain=partial(tell, settings)
+        )
         return lambda message, arrival: form(message, arrival) + end
     if settings.json:
         from noctule.cli.messages.record import dump
@@ -97,18 +101,13 @@ class StreamOutput:
 
     interval: float | None = None
 
-    def __init__(self, printer: Callable[[Message, Arrival], bytes], is_quiet: bool) -> None:
+    def __init__(self, printer: Callable[[Message, Arrival], bytes]) -> None:
         self._printer = printer
         self._write = sys.stdout.buffer.write
-        self._is_quiet = is_quiet
 
     def show(self, message: Message) -> None:
-        """Print it; what the format cannot say goes to standard error."""
-        try:
-            self._write(self._printer(message, Arrival.now()))
-        except CommandError as error:
-            if not self._is_quiet:
-                print(f"noctule: {error}", file=sys.stderr)
+        """Print it."""
+        self._write(self._printer(message, Arrival.now()))
 
     def tick(self) -> None:
         """Nothing moves here."""

@@ -77,7 +77,11 @@ def load(line: str) -> Record:
     try:
         fields = json.loads(line)
         payload = fields.get("payload")
-        data = b64decode(fields["payload_base64"]) if payload is None else payload.encode()
+        data = (
+            b64decode(fields["payload_base64"], validate=True)
+            if payload is None
+            else payload.encode()
+        )
         record = Record(
             float(fields["time"]),
             fields["topic"],
@@ -108,7 +112,7 @@ def _load_properties(fields: dict[str, Any]) -> list[tuple[PropertyId, PropertyV
         if identifier is PropertyId.USER_PROPERTY:
             pairs += [(identifier, (str(key), str(text))) for key, text in value]
         elif identifier is PropertyId.CORRELATION_DATA:
-            pairs.append((identifier, b64decode(value)))
+            pairs.append((identifier, b64decode(value, validate=True)))
         else:
             pairs.append((identifier, value))
     return pairs

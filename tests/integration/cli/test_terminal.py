@@ -1,0 +1,175 @@
+"""Our commands in a pseudo-terminal: colours, pictures that move, prompts."""
+
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.integration.cli.stage import NOCTULE, environment
+from tests.served_broker import ServedBroker
+
+SECONDS = 20
+COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+
+Spawn = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[ServedBroker]:
+    with ServedBroker("--durability", "memory") as served:
+        yield served
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Spawn]:
+    """Starts `noctule` in a terminal of 100 columns and 24 lines."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **variables: str) -> Any:
+            variables = {"TERM": "xterm-256color"} | variables
+            program, *first = NOCTULE
+            child = pexpect.spawn(
+                program,
+                [*first, *arguments],
+                env=environment(tmp_path, **variables),
+                dimensions=(24, 100),
+                timeout=SECONDS,
+            )
+            stack.callback(child.close, force=True)
+            return child
+
+        yield start
+
+
+def publish(port: int, *arguments: str) -> None:
+    subprocess.run([*NOCTULE, "pub", "-p", str(port), *arguments], check=True, timeout=SECONDS)
+
+
+def shown(spawn: Spawn, port: int, *arguments: str, **variables: str) -> bytes:
+    """What `noctule sub` shows of a retained message, until it is told to end."""
+    child = spawn("sub", "-p", str(port), *arguments, **variables)
+    child.expect("(21.5|kept)[^\n]*\n")
+    line: bytes = child.before + child.after
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    return line
+
+
+def test_terminal_gets_colours_and_columns(broker: ServedBroker, spawn: Spawn) -> None:
+    publish(broker.port, "-t", "eyes/temperature", "-m", '{"celsius": 21.5}', "-r")
+    line = shown(spawn, broker.port, "-t", "eyes/#")
+    assert b"\x1b[36meyes/temperature" in line
+    assert b"\x1b[33m21.5\x1b[0m" in line
+    plain = COLOUR.sub(b"", line).decode().split()
+    assert plain == ["retained", "eyes/temperature", '{"celsius":', "21.5}"]
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colours_where_nobody_wants_them(
+    broker: ServedBroker, spawn: Spawn, variables: dict[str, str]
+) -> None:
+    publish(broker.port, "-t", "plain/t", "-m", "kept", "-r")
+    assert b"\x1b" not in shown(spawn, broker.port, "-t", "plain/#", **variables)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [(("-v",), b"fingers/t kept\r\n"), (("--plain",), b"kept\r\n"), (("-F", "%p!"), b"kept!\r\n")],
+)
+def test_fingers_get_what_they_ask_for_in_a_terminal_too(
+    broker: ServedBroker, spawn: Spawn, arguments: tuple[str, ...], line: bytes
+) -> None:
+    publish(broker.port, "-t", "fingers/t", "-m", "kept", "-r")
+    assert shown(spawn, broker.port, "-t", "fingers/#", *arguments) == line
+
+
+def test_nothing_that_a_terminal_would_obey_is_shown(broker: ServedBroker, spawn: Spawn) -> None:
+    publish(broker.port, "-t", "evil/\x1b[2Jt", "-m", "\x1b]0;title\x07 kept", "-r")
+    line = shown(spawn, broker.port, "-t", "evil/#")
+    assert b"\x1b[2J" not in line
+    assert b"\x1b]0;" not in line
+    assert b"\x07" not in line
+
+
+def test_tree_moves_and_gives_the_terminal_back(broker: ServedBroker, spawn: Spawn) -> None:
+    publish(broker.port, "-t", "tree/a/b", "-m", "first", "-r")
+    child = spawn("sub", "-p", str(broker.port), "-t", "tree/#", "--tree")
+    child.expect_exact("\x1b[?1049h")
+    child.expect("tree/a/b.*first")
+    publish(broker.port, "-t", "tree/a/c", "-m", "second")
+    child.expect("├ b.*└ c.*second".encode())
+    child.sendintr()
+    child.expect_exact("\x1b[?25h\x1b[?1049l")
+    child.expect("2 messages")  # The last picture stays.
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_top_moves(broker: ServedBroker, spawn: Spawn) -> None:
+    child = spawn("top", "-p", str(broker.port), "-W", "30")
+    child.expect_exact("\x1b[?1049h")
+    for _ in range(2):
+        publish(broker.port, "-t", "busy/topic", "-m", "x", "--repeat", "50")
+    child.expect("busy/topic")
+    child.sendintr()
+    child.expect_exact("\x1b[?1049l")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_replay_shows_a_bar(broker: ServedBroker, spawn: Spawn, tmp_path: Path) -> None:
+    file = tmp_path / "recording"
+    line = '{{"time": {}, "topic": "replay", "payload": "x"}}\n'
+    file.write_text("".join(line.format(number / 10) for number in range(10)))
+    child = spawn("replay", "-p", str(broker.port), str(file))
+    child.expect("replay .*━.*%.* of 10".encode())
+    child.expect("10 messages in")
+    child.expect(pexpect.EOF)
+    piped = subprocess.run(
+        [*NOCTULE, "replay", "-p", str(broker.port), str(file), "--speed", "0"],
+        check=True, capture_output=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert piped.stderr == b""
+
+
+def test_password_is_asked_for(spawn: Spawn) -> None:
+    child = spawn("pub", "-p", "1", "-u", "alice", "--ask-password", "-t", "t", "-m", "x")
+    child.expect_exact("Password of alice at localhost: ")
+    child.sendline("secret")
+    child.expect("connection refused")
+    assert b"secret" not in child.before
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 1
+
+
+def test_passwd_asks_twice(spawn: Spawn, tmp_path: Path) -> None:
+    file = tmp_path / "users.pw"
+    child = spawn("passwd", "--create", str(file), "alice")
+    child.expect("Password of alice: ")
+    child.sendline("secret")
+    child.expect("Repeat for confirmation: ")
+    child.sendline("another")
+    child.expect("do not match")
+    for _ in range(2):
+        child.expect(": ")
+        child.sendline("secret")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert file.read_text().startswith("alice:$argon2id$v=19$")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    verified = subprocess.run(
+        [sys.executable, "-m", "noctule", "passwd", "--verify", "--stdin", str(file), "alice"],
+        input=b"secret\n", check=False, capture_output=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert verified.returncode == 0

@@ -1,0 +1,235 @@
+"""What pub and sub send, seen by a server that takes the packets apart."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from noctule.protocol import PropertyId, Version, decode_fixed_header, decode_packet, encode_packet
+from noctule.protocol._tables import ReasonCode
+from noctule.protocol.packets import (
+    Connack,
+    Connect,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+)
+from tests.integration.cli.stage import NOCTULE, environment
+
+
+class Server:
+    """Accepts every client, answers what has to be answered, and keeps the packets."""
+
+    def __init__(self, *refusals: int) -> None:
+        self.packets: list[Packet] = []
+        self.port = 0
+        self._refusals = list(refusals)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        version, held = Version.V5, b""
+        while data := await reader.read(65_536):
+            held += data
+            while (header := decode_fixed_header(held)) and header.stop <= len(held):
+                packet = decode_packet(version, held[: header.stop])
+                held = held[header.stop :]
+                self.packets.append(packet)
+                if isinstance(packet, Connect):
+                    version = packet.version
+                for answer in self.answers(packet):
+                    writer.write(encode_packet(version, answer))
+        writer.close()
+
+    def answers(self, packet: Packet) -> list[Packet]:
+        match packet:
+            case Connect():
+                return [Connack(False, self._refusals.pop(0) if self._refusals else 0)]
+            case Publish(qos=1):
+                return [Puback(packet.packet_identifier)]
+            case Subscribe():
+                codes = tuple(ReasonCode(request.qos) for request in packet.requests)
+                return [Suback(packet.packet_identifier, codes)]
+            case _:
+                return []
+
+
+@asynccontextmanager
+async def serving(server: Server) -> AsyncIterator[Server]:
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+        await listening.wait_closed()
+
+
+async def run(server: Server, home: Path, *arguments: str, **variables: str) -> tuple[str, int]:
+    process = await asyncio.create_subprocess_exec(
+        *NOCTULE,
+        arguments[0],
+        *("-h", "127.0.0.1", "-p", str(server.port)),
+        *arguments[1:],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(home, **variables),
+    )
+    async with asyncio.timeout(30):
+        _, stderr = await process.communicate()
+    assert process.returncode is not None
+    return stderr.decode(), process.returncode
+
+
+async def connect_of(home: Path, *arguments: str, **variables: str) -> Connect:
+    async with serving(Server()) as server:
+        stderr, code = await run(server, home, "pub", *arguments, "-t", "t", "-m", "x", **variables)
+    assert (stderr, code) == ("", 0)
+    connect, publish, goodbye = server.packets
+    assert isinstance(publish, Publish)
+    assert isinstance(goodbye, Disconnect)
+    assert isinstance(connect, Connect)
+    return connect
+
+
+async def test_connect_as_plain_as_it_can_be(tmp_path: Path) -> None:
+    assert await connect_of(tmp_path) == Connect(Version.V3_1_1, "", True, 60)
+
+
+async def test_password_from_the_environment(tmp_path: Path) -> None:
+    connect = await connect_of(tmp_path, "-u", "alice", NOCTULE_PASSWORD="secret")
+    assert (connect.user_name, connect.password) == ("alice", b"secret")
+
+
+async def test_password_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("from file\n")
+    connect = await connect_of(tmp_path, "-u", "alice", "--password-file", str(tmp_path / "pw"))
+    assert connect.password == b"from file"
+
+
+async def test_profile_of_the_home_directory(tmp_path: Path) -> None:
+    file = tmp_path / ".config" / "noctule" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('[profiles.p]\nusername = "bob"\npassword = "pw"\nid = "bobs"\nkeepalive = 7\n')
+    file.chmod(0o600)
+    connect = await connect_of(tmp_path, "--profile", "p")
+    assert (connect.user_name, connect.password) == ("bob", b"pw")
+    assert (connect.client_identifier, connect.keep_alive) == ("bobs", 7)
+
+
+async def test_will_and_properties(tmp_path: Path) -> None:
+    connect = await connect_of(
+        tmp_path,
+        *("--will-topic", "w", "--will-payload", "gone", "--will-qos", "2", "--will-retain"),
+        *("-D", "will", "will-delay-interval", "5", "-D", "connect", "user-property", "a", "b"),
+        *("-D", "connect", "receive-maximum", "9", "-x", "30", "-i", "me", "-c"),
+    )
+    assert connect.version is Version.V5
+    assert (connect.client_identifier, connect.clean_start) == ("me", False)
+    assert connect.properties.integer(PropertyId.RECEIVE_MAXIMUM) == 9
+    assert connect.properties.integer(PropertyId.SESSION_EXPIRY_INTERVAL) == 30
+    assert connect.properties.user_properties == [("a", "b")]
+    will = connect.will
+    assert will is not None
+    assert (will.topic, will.payload, will.qos, will.retain) == ("w", b"gone", 2, True)
+    assert will.properties.integer(PropertyId.WILL_DELAY_INTERVAL) == 5
+
+
+async def test_disconnect_and_publish_properties(tmp_path: Path) -> None:
+    async with serving(Server()) as server:
+        await run(
+            *(server, tmp_path, "pub", "-t", "t", "-m", "x", "-q", "1", "-r"),
+            *("-D", "publish", "topic-alias", "3", "-D", "publish", "content-type", "a/b"),
+            *("-D", "disconnect", "user-property", "why", "bored"),
+        )
+    _, publish, goodbye = server.packets
+    assert isinstance(publish, Publish)
+    assert (publish.topic, publish.qos, publish.retain) == ("t", 1, True)
+    assert publish.properties.integer(PropertyId.TOPIC_ALIAS) == 3
+    assert isinstance(goodbye, Disconnect)
+    assert goodbye.properties.user_properties == [("why", "bored")]
+
+
+async def test_subscribe_options_and_properties(tmp_path: Path) -> None:
+    async with serving(Server()) as server:
+        stderr, code = await run(
+            *(server, tmp_path, "sub", "-t", "a", "-t", "b/#", "-q", "1", "-E"),
+            *("--retain-as-published", "--retain-handling", "never"),
+            *("-D", "subscribe", "user-property", "a", "b"),
+        )
+    assert (stderr, code) == ("", 0)
+    subscribe = server.packets[1]
+    assert isinstance(subscribe, Subscribe)
+    assert [
+        (r.topic_filter, r.qos, r.retain_as_published, r.retain_handling)
+        for r in subscribe.requests
+    ] == [("a", 1, True, 2), ("b/#", 1, True, 2)]
+    assert subscribe.properties.user_properties == [("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "advice"),
+    [
+        ("311", 4, "check -u and the password"),
+        ("311", 5, "give a user name"),
+        ("5", 0x87, "NOCTULE_PASSWORD"),
+        ("5", 0x85, "another client identifier"),
+        ("5", 0x89, "try again later"),
+    ],
+)
+async def test_refusal_is_the_exit_code(
+    tmp_path: Path, version: str, code: int, advice: str
+) -> None:
+    async with serving(Server(code)) as server:
+        stderr, exit_code = await run(server, tmp_path, "sub", "-V", version, "-t", "t")
+        assert exit_code == code
+        assert advice in stderr
+    async with serving(Server(code)) as server:
+        quiet = await run(server, tmp_path, "pub", "-V", version, "-t", "t", "-m", "x", "--quiet")
+        assert quiet == ("", code)
+
+
+class HangingUp(Server):
+    """Ends the first connection when it is published to or subscribed at."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.packets:
+            self.packets.append(Pingreq())  # Not the first one any more.
+            await reader.readexactly(2)
+            writer.write(encode_packet(Version.V3_1_1, Connack(False, 0)))
+            await reader.read(1)
+            await asyncio.sleep(0)
+            writer.close()
+            return
+        await super().serve(reader, writer)
+
+
+async def test_subscriber_comes_back(tmp_path: Path) -> None:
+    async with serving(HangingUp()) as server:
+        stderr, code = await run(server, tmp_path, "sub", "-t", "t", "-W", "5", "-E")
+    assert code == 0
+    assert "was lost" in stderr
+    assert f"connected to 127.0.0.1:{server.port} again" in stderr
+    assert any(isinstance(packet, Subscribe) for packet in server.packets)
+
+
+async def test_publisher_of_one_message_does_not(tmp_path: Path) -> None:
+    """Exit code 7, as Mosquitto's: the connection was lost."""
+
+    class Silent(Server):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(2)
+            writer.write(encode_packet(Version.V3_1_1, Connack(False, 0)))
+            while (await reader.read(100))[:1] != b"\x32":
+                pass
+            writer.close()
+
+    async with serving(Silent()) as server:
+        stderr, code = await run(server, tmp_path, "pub", "-t", "t", "-m", "x", "-q", "1")
+    assert code == 7
+    assert "was lost" in stderr

@@ -1,0 +1,106 @@
+"""Completions and man pages have everything that the commands have."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from noctule.cli.app import noctule
+from noctule.cli.completion import bash, fish, zsh
+from noctule.cli.flags.table import FLAGS
+from noctule.cli.man import FORMAT, manual_page
+from noctule.cli.messages.format import FIELDS
+from noctule.cli.words import programs
+
+NAMES = ["-".join(program.path) for program in programs()]
+
+
+def bash_offers(tmp_path: Path, *words: str) -> list[str]:
+    """What bash would complete the last word to."""
+    script = tmp_path / "completion"
+    script.write_text("\n".join(bash(programs())))
+    command = (
+        f"source {script}; COMP_WORDS=(noctule {' '.join(words)}); "
+        f"COMP_CWORD={len(words)}; _noctule; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    )
+    done = subprocess.run(["bash", "-c", command], check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_completes(tmp_path: Path) -> None:
+    assert bash_offers(tmp_path, "d") == ["doctor"]
+    assert bash_offers(tmp_path, "sub", "--retain-") == [
+        "--retain-as-published",
+        "--retain-handling",
+    ]
+    assert bash_offers(tmp_path, "sub", "--retain-handling", "''") == ["always", "new", "never"]
+    assert bash_offers(tmp_path, "topics", "''") == ["lint"]
+    assert bash_offers(tmp_path, "pub", "--cafile", f"{tmp_path}/comp") == [
+        f"{tmp_path}/completion"
+    ]
+    assert bash_offers(tmp_path, "pub", "-t", "''") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_command_and_option_is_offered(shell: str) -> None:
+    text = "\n".join({"bash": bash, "zsh": zsh, "fish": fish}[shell](programs()))
+    for program in programs():
+        assert program.path[0] in text
+    for flag in FLAGS:
+        for name in flag.names:
+            spelled = name if shell != "fish" else name.lstrip("-")
+            assert spelled in text
+
+
+@pytest.mark.parametrize("name", ["zsh", "fish"])
+def test_shell_reads_its_completion(tmp_path: Path, name: str) -> None:
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    script = tmp_path / "completion"
+    script.write_text("\n".join({"zsh": zsh, "fish": fish}[name](programs())))
+    subprocess.run([name, "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_a_page_with_every_option(name: str) -> None:
+    program = next(p for p in programs() if "-".join(p.path) == name)
+    page = manual_page(program)
+    assert f'.TH "NOCTULE-{name.upper()}"' in page
+    for option in program.options:
+        for spelled in option.names:
+            assert spelled.replace("-", "\\-") in page
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+@pytest.mark.parametrize("name", NAMES)
+def test_groff_has_nothing_to_complain_about(name: str) -> None:
+    program = next(p for p in programs() if "-".join(p.path) == name)
+    done = subprocess.run(
+        ["groff", "-man", "-ww", "-Tutf8", "-Kutf8"],
+        input=manual_page(program) + "\n",
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    complaints = [line for line in done.stderr.splitlines() if "break line" not in line]
+    assert complaints == []
+
+
+def test_page_of_sub_has_every_field_of_the_format() -> None:
+    said = " ".join(term for term, _ in FORMAT)
+    for letter in (*FIELDS, "j", "J"):
+        assert f"%{letter}" in said
+
+
+def test_pages_are_written(tmp_path: Path) -> None:
+    result = CliRunner().invoke(noctule, ["man", "--directory", str(tmp_path / "man1")])
+    assert result.exit_code == 0
+    assert {path.name for path in (tmp_path / "man1").iterdir()} == {
+        f"noctule-{name}.1" for name in NAMES
+    }
+    assert CliRunner().invoke(noctule, ["man", "topics", "lint"]).output.startswith(".TH")
+    assert CliRunner().invoke(noctule, ["man", "nonsense"]).exit_code == 2
