@@ -112,8 +112,10 @@ def decode_body(version: Version, kind: PacketType, header: FixedHeader, data: b
     flags = header.first & 0x0F
     if kind is PacketType.PUBLISH:
         return _decode_publish(version, flags, data, header.start, header.stop)
-    # MQTT 3.1 gave DUP and QoS a meaning on other packets too, so there they are let be.
-    if flags != FIXED_HEADER_FLAGS[kind] and version > 3:
+    expected = FIXED_HEADER_FLAGS[kind]
+    if version == 3 and expected:
+        flags &= 0b0111  # MQTT 3.1 sets DUP on PUBREL and requests that are sent again.
+    if flags != expected:
         raise MalformedPacketError(f"fixed header flags {flags:04b} on {kind.name}")
     return _DECODERS[kind](version, data, header.start, header.stop)
 
@@ -191,14 +193,16 @@ def _decode_connect(version: Version, data: bytes, offset: int, stop: int) -> Co
 
 
 def _check_connect_flags(version: Version, flags: int) -> None:
-    if flags & 0x01 and version > 3:
-        raise MalformedPacketError("the reserved connect flag is set [MQTT-3.1.2-3]")
-    if flags & 0x18 == 0x18:
-        raise MalformedPacketError("will QoS 3 [MQTT-3.1.2-12]")
-    if not flags & 0x04 and flags & 0x38:
-        raise MalformedPacketError("will QoS or will retain without a will")
     if flags & 0xC0 == 0x40 and version < 5:
         raise MalformedPacketError("a password without a user name")
+    if flags & 0x1C == 0x1C:
+        raise MalformedPacketError("will QoS 3 [MQTT-3.1.2-12]")
+    if version == 3:
+        return  # It leaves the other bits without a meaning.
+    if flags & 0x01:
+        raise MalformedPacketError("the reserved connect flag is set [MQTT-3.1.2-3]")
+    if not flags & 0x04 and flags & 0x38:
+        raise MalformedPacketError("will QoS or will retain without a will")
 
 
 def _check_authentication(properties: Properties) -> None:
@@ -239,18 +243,28 @@ def _check_response_topic(properties: Properties) -> None:
 
 def _decode_connack(version: Version, data: bytes, offset: int, stop: int) -> Connack:
     flags, offset = decode_byte(data, offset, stop)
-    if flags > 1:
+    if version == 3:
+        flags = 0  # The byte is reserved there: sessions are not spoken of.
+    elif flags > 1:
         raise MalformedPacketError("reserved CONNACK flags are set")
     value, offset = decode_byte(data, offset, stop)
     if version < 5:
         if value > max(ReturnCode):
             raise MalformedPacketError(f"return code {value} is reserved")
+        _check_refusal(flags, value)
         _end("CONNACK", offset, stop)
         return Connack(bool(flags), value)
     code = _reason(PacketType.CONNACK, value)
+    _check_refusal(flags, code)
     properties, offset = decode_properties(PropertySection.CONNACK, data, offset, stop)
+    _check_authentication(properties)
     _end("CONNACK", offset, stop)
     return Connack(bool(flags), code, properties)
+
+
+def _check_refusal(session_present: int, code: int) -> None:
+    if session_present and code:
+        raise ProtocolError("a refusing CONNACK with session present [MQTT-3.2.2-6]")
 
 
 # --- PUBLISH and its acknowledgements -------------------------------------------------
@@ -465,8 +479,6 @@ def check_from_server(version: Version | int, packet: Packet) -> None:
         case Disconnect(properties=properties):
             if properties.integer(PropertyId.SESSION_EXPIRY_INTERVAL) is not None:
                 raise ProtocolError("a server's DISCONNECT has a session expiry [MQTT-3.14.2-2]")
-        case Connack(session_present=True, reason_code=code) if code:
-            raise ProtocolError("a refusing CONNACK with session present [MQTT-3.2.2-6]")
         case Auth(reason_code=ReasonCode.RE_AUTHENTICATE):
             raise ProtocolError("AUTH 0x19 from a server")
 

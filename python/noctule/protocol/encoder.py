@@ -143,7 +143,8 @@ def _encode_will(version: Version, will: WillPacket) -> bytes:
 
 def _encode_connack(version: Version, packet: Connack) -> bytes:
     if version < 5:
-        return _frame(PacketType.CONNACK, bytes((packet.session_present, packet.reason_code)))
+        is_present = packet.session_present and version > 3
+        return _frame(PacketType.CONNACK, bytes((is_present, packet.reason_code)))
     _check_reason(PacketType.CONNACK, packet.reason_code)
     properties = encode_properties(PropertySection.CONNACK, packet.properties)
     head = bytes((packet.session_present, packet.reason_code))

@@ -19,7 +19,7 @@ from enum import Enum, auto
 
 from noctule.protocol._incoming import Incoming
 from noctule.protocol._outgoing import Outgoing
-from noctule.protocol._tables import PropertyId, ReasonCode, ReturnCode
+from noctule.protocol._tables import REASON_CODES, PacketType, PropertyId, ReasonCode, ReturnCode
 from noctule.protocol.decoder import check_from_server
 from noctule.protocol.encoder import encode_packet
 from noctule.protocol.errors import (
@@ -574,10 +574,13 @@ class ClientSession:
 
     def _end_by(self, error: ProtocolError) -> None:
         """Tells the server what it did wrong, in 5.0, and ends the connection."""
-        self._events.append(Disconnected(error.reason_code, error=error))
+        code = error.reason_code
+        if PacketType.DISCONNECT not in REASON_CODES[code]:
+            code = ReasonCode.PROTOCOL_ERROR
+        self._events.append(Disconnected(code, error=error))
         if self.options.version >= Version.V5 and self.phase is Phase.CONNECTED:
             reason = Properties([(PropertyId.REASON_STRING, str(error))])
-            self._out.append(self._fitted(Disconnect(error.reason_code, reason)))
+            self._out.append(self._fitted(Disconnect(code, reason)))
         self._end()
 
     def _end(self) -> None:
