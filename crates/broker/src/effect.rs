@@ -40,7 +40,7 @@ pub enum Identity {
 /// revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The subject as RFC 4514 writes it: `CN=sensor-7,O=Example`.
+    /// The subject, in the order of the certificate: `C=DE, O=Example, CN=sensor-7`.
     pub subject: Box<str>,
     pub common_name: Option<Box<str>>,
     /// Subject alternative names in their order: DNS names, mail addresses, URIs, addresses.

@@ -1,5 +1,6 @@
 //! The engine, as Python sees it.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use noctule_server::{Decision, FieldValue, ReasonCode, Record, ServerOptions, StartError};
@@ -27,7 +28,11 @@ impl Engine {
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         noctule_server::Engine::new(options)
             .map(Engine)
-            .map_err(os_error)
+            .map_err(|error| match error.source.kind() {
+                // A listener's file that cannot be used.
+                ErrorKind::InvalidInput => PyValueError::new_err(error.to_string()),
+                _ => os_error(error),
+            })
     }
 
     /// Whether the workers run: from `start` until `stop`, or until one of them died.
@@ -54,8 +59,8 @@ impl Engine {
             .map(|each| {
                 (
                     each.scheme.as_str(),
-                    each.socket.ip().to_string(),
-                    each.socket.port(),
+                    each.host(),
+                    each.port(),
                 )
             })
             .collect()

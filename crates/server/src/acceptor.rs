@@ -5,12 +5,13 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use noctule_broker::Time;
 use rustix::io::Errno;
 
-use crate::listener::Listening;
+use crate::listener::{ListenSocket, Listening};
+use crate::transport::Socket;
 
 /// How long to leave the listeners alone after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -30,16 +31,50 @@ pub(crate) struct Acceptor {
 #[derive(Debug)]
 struct Listener {
     number: u16,
-    socket: TcpListener,
+    socket: Source,
     ready: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Source {
+    fn new(socket: ListenSocket, registry: &Registry, token: Token) -> io::Result<Source> {
+        Ok(match socket {
+            ListenSocket::Tcp(socket) => {
+                let mut socket = TcpListener::from_std(socket);
+                registry.register(&mut socket, token, Interest::READABLE)?;
+                Source::Tcp(socket)
+            }
+            ListenSocket::Unix(socket) => {
+                let mut socket = UnixListener::from_std(socket);
+                registry.register(&mut socket, token, Interest::READABLE)?;
+                Source::Unix(socket)
+            }
+        })
+    }
+
+    fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Source::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                Ok((Socket::Tcp(stream), Some(address)))
+            }
+            Source::Unix(socket) => Ok((Socket::Unix(socket.accept()?.0), None)),
+        }
+    }
 }
 
 /// What an attempt to accept came to.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     Connection {
-        stream: TcpStream,
-        address: SocketAddr,
+        socket: Socket,
+        /// `None`: it has none, as with a Unix socket.
+        address: Option<SocketAddr>,
         listener: u16,
     },
     /// One was closed at once, for want of a descriptor.
@@ -60,8 +95,7 @@ impl Acceptor {
     ) -> io::Result<Acceptor> {
         let mut listeners = Vec::with_capacity(sockets.len());
         for (index, listening) in sockets.into_iter().enumerate() {
-            let mut socket = TcpListener::from_std(listening.socket);
-            registry.register(&mut socket, token(index), Interest::READABLE)?;
+            let socket = Source::new(listening.socket, registry, token(index))?;
             listeners.push(Listener {
                 number: listening.listener,
                 socket,
@@ -113,9 +147,9 @@ impl Acceptor {
         while let Some(index) = self.listeners.iter().position(|listener| listener.ready) {
             let listener = &mut self.listeners[index];
             match listener.socket.accept() {
-                Ok((stream, address)) => {
+                Ok((socket, address)) => {
                     return Accepted::Connection {
-                        stream,
+                        socket,
                         address,
                         listener: listener.number,
                     };

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::error::Failure;
 use crate::events::Records;
+use crate::gate::Gate;
 
 #[derive(Clone)]
 pub(crate) struct Common {
@@ -19,6 +20,8 @@ pub(crate) struct Common {
     pub records: Arc<Records>,
     pub questions: Arc<Questions>,
     pub clock: Clock,
+    /// The listeners, at their places in the options.
+    pub gates: Arc<[Gate]>,
     /// The first worker's death, if one died.
     pub failure: Arc<OnceLock<Failure>>,
 }

@@ -24,6 +24,8 @@ counters! {
     sockets_refused,
     /// Sockets closed at once because the process had no descriptor left.
     sockets_refused_no_descriptor,
+    /// Connections whose TLS, WebSocket or PROXY beginning was not as it must be.
+    handshakes_failed,
     /// Connections handed to another worker.
     connections_handed_over,
     /// Connections closed because their CONNECT did not come in time.

@@ -22,11 +22,14 @@ use crate::descriptors;
 use crate::durable::{self, Keeper};
 use crate::error::{Failure, StartError};
 use crate::events::{MAX_WAITING_RECORDS, Record, Records};
-use crate::listener::{Address, Listening, listen_on_all};
+use crate::gate::Gate;
+use crate::listener::{Address, Listeners, Listening, listen_on_all};
 use crate::logging::LogSubscriber;
 use crate::options::{Durability, ServerOptions};
 use crate::post::{Mailbox, Message, Post};
 use crate::reactor::{Reactor, Token, Turn};
+use crate::tls::Watch;
+use crate::unix::SocketFile;
 
 /// Time that connections get to take their last bytes after a worker has died.
 const FAILURE_STOP: Duration = Duration::from_secs(2);
@@ -50,7 +53,16 @@ pub struct Engine {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Closed once the workers have ended.
     store: Mutex<Option<Store>>,
+    /// Dropped once the workers have ended.
+    attached: Mutex<Attached>,
     start_claimed: AtomicBool,
+}
+
+/// What is there as long as the workers are.
+#[derive(Default)]
+struct Attached {
+    _watch: Option<Watch>,
+    _files: Vec<SocketFile>,
 }
 
 fn make_shared(options: &ServerOptions, seed: u64) -> Arc<Shared> {
@@ -78,20 +90,25 @@ struct Live {
 
 impl Engine {
     /// # Errors
-    /// [`StartError`] if the system has no descriptors left.
+    /// [`StartError`] if the system has no descriptors left or a listener's files cannot be
+    /// used.
     pub fn new(options: ServerOptions) -> Result<Engine, StartError> {
         let seed = RandomState::new().hash_one(std::process::id());
         let records =
             Records::new(MAX_WAITING_RECORDS).map_err(|error| StartError::new("events", error))?;
         let questions =
             Questions::new().map_err(|error| StartError::new("authentication", error))?;
+        let places = options.listeners.iter().enumerate();
+        let gates: Result<Vec<Gate>, StartError> =
+            places.map(|(place, each)| Gate::new(place, each)).collect();
         let common = Common {
             shared: make_shared(&options, seed),
-            admission: Admission::new(&options.broker.limits),
+            admission: Admission::new(&options.broker.limits, &options.listeners),
             counters: Arc::default(),
             records: Arc::new(records),
             questions: Arc::new(questions),
             clock: Clock::new(),
+            gates: gates?.into(),
             failure: Arc::default(),
         };
         Ok(Engine {
@@ -100,6 +117,7 @@ impl Engine {
             running: OnceLock::new(),
             threads: Mutex::default(),
             store: Mutex::default(),
+            attached: Mutex::default(),
             start_claimed: AtomicBool::new(false),
         })
     }
@@ -124,7 +142,14 @@ impl Engine {
     fn try_start(&self) -> Result<(), StartError> {
         let open_files = descriptors::raise_limit();
         let count = self.options.worker_count();
-        let (addresses, sockets) = listen_on_all(&self.options.listeners, count)?;
+        let Listeners {
+            addresses,
+            sockets,
+            files,
+        } = listen_on_all(&self.options.listeners, count)?;
+        let watch = self
+            .watch_files()
+            .map_err(|error| StartError::new("watch of files", error))?;
         let (posts, polls) = make_posts(count).map_err(|error| StartError::new("worker", error))?;
         let reactors = sockets.into_iter().zip(polls).enumerate().map(
             |(index, (sockets, poll)): (usize, (Vec<Listening>, _))| {
@@ -172,6 +197,10 @@ impl Engine {
         let process = std::process::id();
         *lock(&self.threads) = threads;
         *lock(&self.store) = store;
+        *lock(&self.attached) = Attached {
+            _watch: watch,
+            _files: files,
+        };
         // Only this call holds the claim, so the place is empty.
         let _ = self.running.set(Running {
             addresses,
@@ -203,6 +232,20 @@ impl Engine {
             reactor.keeper = Some(Keeper::new(reactor.index, &opened));
         }
         Ok(Some(opened.store))
+    }
+
+    /// Looks at the certificate files of the listeners, if there are any.
+    fn watch_files(&self) -> std::io::Result<Option<Watch>> {
+        let gates = self.common.gates.iter().zip(&self.options.listeners);
+        let watched = gates.filter_map(|(gate, options)| {
+            let scheme = options.scheme.as_str();
+            gate.watched(format!("{scheme}://{}:{}", options.host, options.port))
+        });
+        let watched: Vec<_> = watched.collect();
+        match watched.is_empty() {
+            true => Ok(None),
+            false => Watch::start(watched, log_to(&self.common)).map(Some),
+        }
     }
 
     /// Where the engine listens, in the order of the options; free ports filled in.
@@ -243,6 +286,7 @@ impl Engine {
         if let Some(store) = lock(&self.store).take() {
             store.close();
         }
+        *lock(&self.attached) = Attached::default();
         self.common.failure.get().cloned().map_or(Ok(()), Err)
     }
 
@@ -278,6 +322,7 @@ impl Engine {
         let mut all = self.common.shared.statistics();
         all.extend(self.common.counters.values());
         all.push(("sockets_open", self.common.admission.connections()));
+        all.push(("handshakes_open", self.common.admission.greetings()));
         all
     }
 

@@ -64,6 +64,7 @@ impl Transport {
                 // Even if that was all: the end may have come with it, on the same edge.
                 Ok(Read::Bytes { .. }) => {}
                 Ok(Read::Blocked) => return false,
+                Ok(Read::Ended) => {}
                 Ok(Read::Closed) | Err(_) => return true,
             }
         }

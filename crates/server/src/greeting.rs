@@ -1,17 +1,19 @@
 //! Connections that have not said who they are: from accept to a whole CONNECT.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-use noctule_broker::{Destination, Peer, Time, destination};
+use noctule_broker::{Destination, Identity, Peer, Time, destination};
 use slab::Slab;
 
 use crate::acceptor::Accepted;
 use crate::post::{Handover, Message};
+use crate::proxy::{self, Header};
 use crate::reactor::{Reactor, Token};
 use crate::session::Connection;
-use crate::transport::{Read, Transport};
+use crate::transport::{Read, Socket};
+use crate::users::unix_user;
 
 /// Connections taken in one turn, so that those which are there are served in between.
 const ACCEPTS_A_TURN: usize = 128;
@@ -28,6 +30,8 @@ pub(crate) struct Greetings {
 struct Greeting {
     handover: Handover,
     serial: u64,
+    /// A PROXY header must come first.
+    is_proxied: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -48,12 +52,13 @@ impl Greetings {
         self.queue.clear();
     }
 
-    fn insert(&mut self, handover: Handover) -> usize {
+    fn insert(&mut self, handover: Handover, is_proxied: bool) -> usize {
         self.serial += 1;
         let deadline = handover.deadline;
         let key = self.slab.insert(Greeting {
             handover,
             serial: self.serial,
+            is_proxied,
         });
         self.queue.push_back(Place {
             key,
@@ -101,11 +106,11 @@ impl Reactor {
         for _ in 0..ACCEPTS_A_TURN {
             match self.acceptor.accept(self.now) {
                 Accepted::Connection {
-                    stream,
+                    socket,
                     address,
                     listener,
                 } => {
-                    self.accept_connection(stream, address, listener);
+                    self.accept_connection(socket, address, listener);
                 }
                 Accepted::Refused => self.common.counters.sockets_refused_no_descriptor.add(1),
                 Accepted::Nothing => return,
@@ -113,31 +118,44 @@ impl Reactor {
         }
     }
 
-    fn accept_connection(&mut self, stream: TcpStream, address: SocketAddr, listener: u16) {
+    fn accept_connection(&mut self, socket: Socket, address: Option<SocketAddr>, listener: u16) {
         self.common.counters.sockets_accepted.add(1);
-        let Some(ticket) = self.common.admission.admit(Some(address.ip())) else {
+        let Some(gate) = self.common.gates.get(usize::from(listener)) else {
+            return;
+        };
+        let is_proxied = address.is_some_and(|address| gate.is_proxy(address.ip()));
+        let counted = address.map(|address| address.ip()).filter(|_| !is_proxied);
+        let Some(ticket) = self.common.admission.admit(listener, counted) else {
             self.common.counters.sockets_refused.add(1);
             return;
         };
         #[cfg(target_vendor = "apple")]
-        let _ = socket2::SockRef::from(&stream).set_nosigpipe(true);
-        let peer = Peer {
-            address: Some(address.ip().to_canonical()),
-            port: address.port(),
+        let _ = socket2::SockRef::from(&socket).set_nosigpipe(true);
+        let is_loopback = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
+        let mut peer = Peer {
+            address: address.map(|address| address.ip().to_canonical()),
+            port: address.map_or(0, |address| address.port()),
             listener,
-            is_private: address.ip().to_canonical().is_loopback(),
+            is_private: gate.is_private() || (is_loopback && !is_proxied),
             ..Peer::default()
+        };
+        if let Some(user) = unix_user(&socket) {
+            identify(&mut peer, user);
+        }
+        let transport = match gate.open(socket) {
+            Ok(transport) => transport,
+            Err(error) => return tracing::error!("a TLS connection cannot begin: {error}"),
         };
         let limits = &self.common.shared.options().limits;
         let deadline = self.now.after_seconds(limits.connect_timeout_seconds);
-        let transport = Transport::Tcp(stream);
-        let key = self.greetings.insert(Handover {
+        let handover = Handover {
             transport,
             ticket,
             peer,
             deadline,
             bytes: Vec::new(),
-        });
+        };
+        let key = self.greetings.insert(handover, is_proxied);
         let greeting = &mut self.greetings.slab[key];
         let token = Token::Greeting(key).into();
         if let Err(error) = greeting
@@ -152,6 +170,9 @@ impl Reactor {
 
     /// Reads what a connection begins with, until it is known whose it is.
     pub(crate) fn read_greeting(&mut self, key: usize) {
+        if !self.take_proxy_header(key) {
+            return;
+        }
         let Some(greeting) = self.greetings.slab.get_mut(key) else {
             return;
         };
@@ -162,6 +183,7 @@ impl Reactor {
             match transport.read(&mut self.buffer) {
                 Ok(Read::Bytes { count, .. }) => bytes.extend_from_slice(&self.buffer[..count]),
                 Ok(Read::Blocked) => return,
+                Ok(Read::Ended) => return self.fail_handshake(key),
                 Ok(Read::Closed) | Err(_) => {
                     self.greetings.remove(key);
                     return;
@@ -178,10 +200,76 @@ impl Reactor {
         }
     }
 
+    /// A layer below MQTT has ended before CONNECT: the peer has been told why.
+    fn fail_handshake(&mut self, key: usize) {
+        self.common.counters.handshakes_failed.add(1);
+        if let Some(Handover {
+            transport, ticket, ..
+        }) = self.greetings.remove(key)
+        {
+            self.say_farewell(transport, ticket);
+        }
+    }
+
+    /// Takes the PROXY header off, if there must be one; returns whether reading may go on.
+    fn take_proxy_header(&mut self, key: usize) -> bool {
+        let Some(greeting) = self.greetings.slab.get_mut(key) else {
+            return false;
+        };
+        if !greeting.is_proxied {
+            return true;
+        }
+        let Handover {
+            transport,
+            ticket,
+            peer,
+            ..
+        } = &mut greeting.handover;
+        let mut bytes = [0; proxy::MAX_HEADER_BYTES];
+        // Only looked at: what comes behind the header is for the next layer.
+        let peeked = transport.socket().peek(&mut bytes);
+        let header = match peeked {
+            Ok(1..) => peeked.map(|count| proxy::parse(&bytes[..count])),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Ok(0) | Err(_) => {
+                self.greetings.remove(key);
+                return false;
+            }
+        };
+        match header {
+            Ok(Header::Incomplete) => return false,
+            Ok(Header::Complete { length, source })
+                if transport.read_socket(&mut bytes[..length]).is_ok()
+                    && source.is_none_or(|source| ticket.count_address(source.ip())) =>
+            {
+                if let Some(source) = source {
+                    peer.address = Some(source.ip().to_canonical());
+                    peer.port = source.port();
+                }
+                greeting.is_proxied = false;
+                return true;
+            }
+            _ => {}
+        }
+        self.common.counters.handshakes_failed.add(1);
+        self.greetings.remove(key);
+        false
+    }
+
     fn hand_over(&mut self, key: usize, owner: usize) {
         let Some(mut handover) = self.greetings.remove(key) else {
             return;
         };
+        handover.ticket.greeted();
+        match handover.transport.identity() {
+            Ok(None) => {}
+            Ok(Some(identity)) => identify(&mut handover.peer, identity),
+            Err(why) => {
+                tracing::warn!("a connection is refused: {why}");
+                self.common.counters.handshakes_failed.add(1);
+                return;
+            }
+        }
         if owner == self.index {
             self.adopt(handover, true);
             return;
@@ -228,4 +316,9 @@ impl Reactor {
             drop(expired);
         }
     }
+}
+
+fn identify(peer: &mut Peer, identity: Identity) {
+    peer.certificate_name = identity.name().map(Into::into);
+    peer.identity = Some(Box::new(identity));
 }

@@ -3,7 +3,9 @@
 //! Each worker thread ([`reactor`]) has its own poll, accepts connections itself,
 //! gathers their first bytes until it is known who owns the client ([`greeting`]),
 //! hands the transport over to that worker ([`post`]), and from then on carries
-//! bytes between the socket and the owner's state machine ([`session`]).
+//! bytes between the socket and the owner's state machine ([`session`]). What lies between
+//! the socket and MQTT (TLS, WebSocket, a PROXY header) is the connection's [`transport`],
+//! put together by its listener's [`gate`].
 //! No thread but the caller's ever runs anything but Rust.
 
 #![forbid(unsafe_code)]
@@ -22,25 +24,33 @@ mod engine;
 mod error;
 mod events;
 mod farewell;
+mod gate;
 mod greeting;
 mod listener;
+mod listener_options;
 mod logging;
 mod memory;
 mod options;
 mod post;
+mod proxy;
 mod queue;
 mod reactor;
 mod session;
+mod tls;
 mod transport;
+mod unix;
+mod users;
 
 pub use authentication::{Asker, Question};
 pub use engine::Engine;
 pub use error::{Failure, OptionsError, StartError};
 pub use events::Record;
-pub use listener::Address;
+pub use listener::{Address, Place};
 pub use noctule_broker::{
     Action, AuthenticationRequest, AuthenticationStage, ClientInfo, Decision, FieldValue, Identity,
     Peer, Permissions, Rule,
 };
 pub use noctule_packets::{QoS, ReasonCode};
 pub use options::{Durability, ListenerOptions, Scheme, ServerOptions};
+pub use proxy::Network;
+pub use tls::{ClientCertificates, TlsVersion};

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::StartError;
 use crate::options::{ListenerOptions, Scheme};
+use crate::unix::{self, SocketFile};
 
 /// Connections the kernel holds for us until they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -17,15 +20,52 @@ const BACKLOG: i32 = 4_096;
 const UNSENT_BYTES: u32 = 128 << 10;
 
 /// Where the engine listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub scheme: Scheme,
-    pub socket: SocketAddr,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Network(SocketAddr),
+    /// The path of a Unix socket.
+    Path(PathBuf),
+}
+
+impl Address {
+    /// The address in the network; `None`: it has none.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Network(socket) => Some(socket),
+            Place::Path(_) => None,
+        }
+    }
+
+    /// The host's address in figures, or the path.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match &self.place {
+            Place::Network(socket) => socket.ip().to_string(),
+            Place::Path(path) => path.display().to_string(),
+        }
+    }
+
+    /// The port; 0 where there is none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.socket().map_or(0, |socket| socket.port())
+    }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.socket)
+        let scheme = self.scheme.as_str();
+        match &self.place {
+            Place::Network(socket) => write!(f, "{scheme}://{socket}"),
+            Place::Path(path) => write!(f, "{scheme}://{}", path.display()),
+        }
     }
 }
 
@@ -34,56 +74,98 @@ impl fmt::Display for Address {
 pub(crate) struct Listening {
     /// The place of the listener in the options.
     pub listener: u16,
-    pub socket: TcpListener,
+    pub socket: ListenSocket,
+}
+
+#[derive(Debug)]
+pub(crate) enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Everything that listens.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub addresses: Vec<Address>,
+    /// Each worker's.
+    pub sockets: Vec<Vec<Listening>>,
+    /// Removes the files when the engine has stopped.
+    pub files: Vec<SocketFile>,
 }
 
 /// Listens on every address of every listener, once for each worker.
 ///
 /// Each worker has a socket of its own (`SO_REUSEPORT`): the kernel spreads connections
 /// over them by a hash, and a connection wakes one worker, where a shared socket would
-/// wake them all.
+/// wake them all. Unix sockets know no such thing and are shared.
 ///
 /// # Errors
 /// [`StartError`] naming the first address that cannot be listened on.
 pub(crate) fn listen_on_all(
-    listeners: &[ListenerOptions],
+    options: &[ListenerOptions],
     workers: usize,
-) -> Result<(Vec<Address>, Vec<Vec<Listening>>), StartError> {
-    let mut addresses = Vec::new();
-    let mut sockets: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
-    for (listener, options) in (0..).zip(listeners) {
-        let name = format!(
-            "{}://{}:{}",
-            options.scheme.as_str(),
-            options.host,
-            options.port
-        );
+) -> Result<Listeners, StartError> {
+    let mut listeners = Listeners {
+        addresses: Vec::new(),
+        sockets: (0..workers).map(|_| Vec::new()).collect(),
+        files: Vec::new(),
+    };
+    for (listener, options) in (0..).zip(options) {
+        match &options.path {
+            Some(path) => listeners.add_unix(listener, options, path)?,
+            None => listeners.add_network(listener, options)?,
+        }
+    }
+    Ok(listeners)
+}
+
+impl Listeners {
+    fn add_unix(
+        &mut self,
+        listener: u16,
+        options: &ListenerOptions,
+        path: &Path,
+    ) -> Result<(), StartError> {
+        let address = Address {
+            scheme: options.scheme,
+            place: Place::Path(path.to_owned()),
+        };
+        let failed = |error| StartError::new(address.to_string(), error);
+        let (first, file) = unix::listen(path, options.unix_mode, BACKLOG).map_err(failed)?;
+        self.files.push(file);
+        for mine in &mut self.sockets {
+            let socket = ListenSocket::Unix(first.try_clone().map_err(failed)?);
+            mine.push(Listening { listener, socket });
+        }
+        self.addresses.push(address);
+        Ok(())
+    }
+
+    fn add_network(&mut self, listener: u16, options: &ListenerOptions) -> Result<(), StartError> {
+        let scheme = options.scheme;
+        let name = format!("{}://{}:{}", scheme.as_str(), options.host, options.port);
         let resolved = resolve(options).map_err(|error| StartError::new(name.as_str(), error))?;
         let mut port = options.port;
         for mut socket in resolved {
             // A name that stands for several addresses gets the same free port on all.
             socket.set_port(port);
-            let address = Address {
-                scheme: options.scheme,
-                socket,
+            let at = |socket| Address {
+                scheme,
+                place: Place::Network(socket),
             };
-            let listening = listen(socket, workers)
-                .map_err(|error| StartError::new(address.to_string(), error))?;
+            let failed = |error| StartError::new(at(socket).to_string(), error);
+            let listening = listen(socket, self.sockets.len()).map_err(failed)?;
             let first = listening.first().map(TcpListener::local_addr);
-            let bound = first
-                .unwrap_or(Ok(socket))
-                .map_err(|error| StartError::new(address.to_string(), error))?;
+            let bound = first.unwrap_or(Ok(socket)).map_err(failed)?;
             port = bound.port();
-            addresses.push(Address {
-                socket: bound,
-                ..address
-            });
-            for (mine, socket) in sockets.iter_mut().zip(listening) {
+            self.addresses.push(at(bound));
+            for (mine, socket) in self.sockets.iter_mut().zip(listening) {
+                let socket = ListenSocket::Tcp(socket);
                 mine.push(Listening { listener, socket });
             }
         }
+        Ok(())
     }
-    Ok((addresses, sockets))
 }
 
 fn resolve(options: &ListenerOptions) -> io::Result<Vec<SocketAddr>> {
@@ -128,6 +210,10 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<Bound> {
     // A restart must not wait for the connections of the last run to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        // `::` is every IPv6 address and no IPv4 one, on every system alike.
+        socket.set_only_v6(true)?;
+    }
     socket.set_nonblocking(true)?;
     set_for_connections(&socket)?;
     socket.bind(&address.into())?;
@@ -158,31 +244,35 @@ mod tests {
     use super::*;
 
     fn on(port: u16) -> Vec<ListenerOptions> {
-        vec![ListenerOptions {
-            scheme: Scheme::Mqtt,
-            host: "127.0.0.1".into(),
-            port,
-        }]
+        vec![ListenerOptions::at("127.0.0.1", port)]
+    }
+
+    fn tcp(listening: &Listening) -> &TcpListener {
+        match &listening.socket {
+            ListenSocket::Tcp(socket) => socket,
+            ListenSocket::Unix(_) => panic!("a Unix socket"),
+        }
     }
 
     #[test]
     fn every_worker_listens_on_the_port_that_was_found_free() {
-        let (addresses, sockets) = listen_on_all(&on(0), 3).unwrap();
-        let port = addresses[0].socket.port();
+        let listeners = listen_on_all(&on(0), 3).unwrap();
+        let port = listeners.addresses[0].port();
         assert_ne!(port, 0);
-        assert_eq!(sockets.len(), 3);
-        for mine in &sockets {
-            assert_eq!(mine[0].socket.local_addr().unwrap().port(), port);
+        assert_eq!(listeners.sockets.len(), 3);
+        for mine in &listeners.sockets {
+            assert_eq!(tcp(&mine[0]).local_addr().unwrap().port(), port);
         }
     }
 
     #[test]
     fn a_port_in_use_is_refused_by_name_with_one_worker_and_with_several() {
         for workers in [1, 3] {
-            let (addresses, _sockets) = listen_on_all(&on(0), workers).unwrap();
+            let listeners = listen_on_all(&on(0), workers).unwrap();
             for other in [1, 2] {
-                let error = listen_on_all(&on(addresses[0].socket.port()), other).unwrap_err();
-                assert_eq!(error.what, addresses[0].to_string());
+                let address = &listeners.addresses[0];
+                let error = listen_on_all(&on(address.port()), other).unwrap_err();
+                assert_eq!(error.what, address.to_string());
                 assert_eq!(error.source.kind(), ErrorKind::AddrInUse);
             }
         }
@@ -190,10 +280,11 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_what_the_listener_has() {
-        let (addresses, sockets) = listen_on_all(&on(0), 1).unwrap();
-        let listening = &sockets[0][0].socket;
+        let listeners = listen_on_all(&on(0), 1).unwrap();
+        let listening = tcp(&listeners.sockets[0][0]);
         listening.set_nonblocking(false).unwrap();
-        let _client = std::net::TcpStream::connect(addresses[0].socket).unwrap();
+        let address = listeners.addresses[0].socket().unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
         let (accepted, _) = listening.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -205,16 +296,22 @@ mod tests {
 
     #[test]
     fn a_name_for_several_addresses_listens_on_one_port() {
-        let localhost = vec![ListenerOptions {
-            scheme: Scheme::Mqtt,
-            host: "localhost".into(),
-            port: 0,
-        }];
-        let (addresses, _sockets) = listen_on_all(&localhost, 1).unwrap();
-        assert!(
-            addresses
-                .iter()
-                .all(|each| each.socket.port() == addresses[0].socket.port())
-        );
+        let listeners = listen_on_all(&[ListenerOptions::at("localhost", 0)], 1).unwrap();
+        let port = listeners.addresses[0].port();
+        assert!(listeners.addresses.iter().all(|each| each.port() == port));
+    }
+
+    #[test]
+    fn both_wildcards_may_have_the_same_port() {
+        // A port that is free for IPv6 may be somebody's for IPv4, but not time after time.
+        let both = (0..20).any(|_| {
+            let Ok(six) = listen_on_all(&[ListenerOptions::at("::", 0)], 2) else {
+                return true; // No IPv6 on this machine.
+            };
+            let port = six.addresses[0].port();
+            assert_eq!(six.addresses[0].to_string(), format!("mqtt://[::]:{port}"));
+            listen_on_all(&[ListenerOptions::at("0.0.0.0", port)], 2).is_ok()
+        });
+        assert!(both);
     }
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::OptionsError;
+pub use crate::listener_options::{ListenerOptions, Scheme};
 
 /// Workers beyond this are a mistake in the number, not a machine.
 const MAX_WORKERS: usize = 1_024;
@@ -24,35 +25,6 @@ pub struct ServerOptions {
     /// Where the durable log is kept; not used by [`Durability::Memory`].
     pub data_dir: Option<PathBuf>,
     pub broker: Options,
-}
-
-/// Where to accept connections.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerOptions {
-    #[serde(default)]
-    pub scheme: Scheme,
-    /// A name or an address; a name that stands for several listens on all of them.
-    pub host: String,
-    /// 0: any free port.
-    pub port: u16,
-}
-
-/// What is spoken below MQTT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheme {
-    #[default]
-    Mqtt,
-}
-
-impl Scheme {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Scheme::Mqtt => "mqtt",
-        }
-    }
 }
 
 /// When an acknowledged message is on disk.
@@ -82,11 +54,7 @@ struct OwnKeys {
 impl Default for OwnKeys {
     fn default() -> Self {
         OwnKeys {
-            listeners: vec![ListenerOptions {
-                scheme: Scheme::Mqtt,
-                host: "127.0.0.1".into(),
-                port: 1_883,
-            }],
+            listeners: vec![ListenerOptions::at("127.0.0.1", 1_883)],
             workers: 0,
             durability: Durability::Memory,
             interval_milliseconds: 1_000,
@@ -143,6 +111,11 @@ impl ServerOptions {
         }
         if self.listeners.len() > usize::from(u16::MAX) {
             return refuse("listeners: at most 65,535");
+        }
+        for (place, listener) in self.listeners.iter().enumerate() {
+            listener
+                .check()
+                .map_err(|wrong| OptionsError(format!("listeners[{place}].{wrong}")))?;
         }
         if self.workers > MAX_WORKERS {
             return refuse("workers: at most 1,024; 0 means one for each core");

@@ -124,7 +124,7 @@ impl Connections {
             connection.readable = true;
             self.ready.push(connection.id);
         }
-        if edge.writable && connection.blocked {
+        if edge.writable && (connection.blocked || connection.transport.has_pending()) {
             connection.blocked = false;
             self.dirty.push(connection.id);
         }
@@ -193,12 +193,18 @@ impl Reactor {
         let (count, more) = match connection.transport.read(&mut self.buffer) {
             Ok(Read::Bytes { count, drained }) => (count, !drained || connection.hung_up),
             Ok(Read::Blocked) => return 0,
+            Ok(Read::Ended) => {
+                self.finish(id, true);
+                return 0;
+            }
             Ok(Read::Closed) | Err(_) => {
                 self.end(id);
                 return 0;
             }
         };
-        self.worker.received(id, &self.buffer[..count], self.now);
+        if count > 0 {
+            self.worker.received(id, &self.buffer[..count], self.now);
+        }
         if more && let Some(connection) = self.connections.find(id) {
             // Next turn: the others come first.
             connection.readable = true;
@@ -253,23 +259,30 @@ impl Reactor {
         if connection.blocked {
             return;
         }
-        let outbox = self.worker.outbox(id).filter(|outbox| !outbox.is_empty());
-        let Some(outbox) = outbox else {
-            connection.waiting = false;
-            if connection.closing {
-                self.finish(id);
-            }
+        let Some(outbox) = self.worker.outbox(id) else {
             return;
         };
+        if outbox.is_empty() && !connection.transport.has_pending() {
+            connection.waiting = false;
+            if connection.closing {
+                self.finish(id, false);
+            }
+            return;
+        }
         let mut chunks = [IoSlice::new(&[]); CHUNKS_A_WRITE];
         let filled = outbox.chunks(&mut chunks);
-        let Ok(Written { count, blocked }) = connection.transport.write_vectored(&chunks[..filled])
+        let written = connection.transport.write_vectored(&chunks[..filled]);
+        let Ok(Written {
+            count,
+            blocked,
+            moved,
+        }) = written
         else {
             return self.end(id);
         };
         outbox.advance(count);
-        let left = !outbox.is_empty();
-        if count > 0 || !connection.waiting {
+        let left = !outbox.is_empty() || connection.transport.has_pending();
+        if moved || !connection.waiting {
             connection.progress = self.now;
         }
         connection.blocked = blocked;
@@ -283,7 +296,7 @@ impl Reactor {
         if !blocked && left {
             self.connections.dirty.push(id);
         } else if !left && self.connections.find(id).is_some_and(|each| each.closing) {
-            self.finish(id);
+            self.finish(id, false);
         }
     }
 
@@ -330,13 +343,13 @@ impl Reactor {
         }
     }
 
-    /// All is written: closes the connection.
-    fn finish(&mut self, id: ConnectionId) {
+    /// All is written: closes the connection. `ended`: a layer below MQTT has ended it.
+    fn finish(&mut self, id: ConnectionId, ended: bool) {
         let Some(connection) = self.connections.remove(id) else {
             return;
         };
         self.worker.closed(id, self.now);
-        if connection.lingers {
+        if ended || connection.lingers || connection.transport.has_farewell() {
             self.say_farewell(connection.transport, connection.ticket);
         }
     }
@@ -349,7 +362,7 @@ mod tests {
     #[test]
     fn an_idle_connection_costs_few_bytes() {
         assert!(
-            size_of::<Option<Connection>>() <= 72,
+            size_of::<Option<Connection>>() <= 80,
             "{}",
             size_of::<Option<Connection>>()
         );

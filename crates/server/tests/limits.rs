@@ -22,7 +22,10 @@ fn a_connection_that_says_nothing_is_closed_after_the_connect_timeout() {
     assert!(waited >= Duration::from_millis(900), "{waited:?}");
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert_eq!(statistic(&engine, "connect_timeouts"), 2);
-    assert_eq!(statistic(&engine, "sockets_open"), 0);
+    // The peer sees the end a moment before the place is given back.
+    eventually("both places are free", || {
+        statistic(&engine, "sockets_open") == 0
+    });
 }
 
 #[test]

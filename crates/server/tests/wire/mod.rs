@@ -26,7 +26,7 @@ pub fn engine(workers: usize, options: &str) -> Engine {
 }
 
 pub fn address(engine: &Engine) -> SocketAddr {
-    engine.addresses()[0].socket
+    engine.addresses()[0].socket().unwrap()
 }
 
 pub fn statistic(engine: &Engine, name: &str) -> u64 {
