@@ -185,7 +185,7 @@ class BrokerOptions(Options):
 
     listeners: Annotated[tuple[Listener, ...], Field(strict=False)] = (Listener(),)
     """Where to listen: URLs such as `mqtt://127.0.0.1:1883` in a list or with commas between
-    them, or tables with scheme, host, port and allow_anonymous."""
+    them, or tables."""
 
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker threads; 0: one for each core."""
@@ -242,8 +242,7 @@ class BrokerOptions(Options):
         """
         fields = self.model_dump(mode="json", include=set(BrokerOptions.model_fields))
         fields["authentication"] = authentication
-        for listener in fields["listeners"]:
-            del listener["allow_anonymous"]  # decided before the engine is asked
+        fields["listeners"] = [listener.engine_fields() for listener in self.listeners]
         if self.durability is None:
             fields["durability"] = "memory" if self.data_dir is None else "disk"
         return json.dumps(fields)

@@ -70,8 +70,8 @@ def problems(folder: Path, text: str) -> list[str]:
         ),
         (
             "workers = 1\nlisteners = [\n  'mqtt://127.0.0.1:1',\n  'http://x',\n]\n",
-            "line 2: listeners[1]: the scheme of 'http://x' is not one of mqtt://; "
-            "a listener is written mqtt://HOST:PORT",
+            "line 2: listeners[1]: the scheme of 'http://x' is not one of mqtt://, "
+            "mqtts://, ws://, wss://, unix://; a listener is written mqtt://HOST:PORT",
         ),
         (
             "[[listeners]]\nport = 1\n[[listeners]]\nport = 70000\n",
