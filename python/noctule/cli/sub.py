@@ -39,7 +39,7 @@ def run(settings: Settings) -> int:
     except KeyboardInterrupt:
         return 0  # It goes on until somebody ends it, so that is no failure.
     finally:
-        output.close()
+        subscriber.close()
         link.close()
 
 
@@ -102,9 +102,16 @@ class Subscriber:
                     self._subscribe()
         return 0
 
+    def close(self) -> None:
+        """The last words of output and clean-up."""
+        self._output.close()
+        if self._is_told and self._removed:
+            print(file=sys.stderr)
+
     def _subscribe(self) -> None:
         settings = self._settings
         session = self._link.session
+        self._awaited.clear()  # A connection before this one took its answers with it.
         given = settings.properties_of("subscribe")
         identifier = integer(given, PropertyId.SUBSCRIPTION_IDENTIFIER, 0)
         requests = [

@@ -69,19 +69,21 @@ async def serving(server: Server) -> AsyncIterator[Server]:
         await listening.wait_closed()
 
 
-async def run(server: Server, home: Path, *arguments: str, **variables: str) -> tuple[str, int]:
+async def run(
+    server: Server, home: Path, *arguments: str, text: bytes = b"", **variables: str
+) -> tuple[str, int]:
     process = await asyncio.create_subprocess_exec(
         *NOCTULE,
         arguments[0],
         *("-h", "127.0.0.1", "-p", str(server.port)),
         *arguments[1:],
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=environment(home, **variables),
     )
     async with asyncio.timeout(30):
-        _, stderr = await process.communicate()
+        _, stderr = await process.communicate(text)
     assert process.returncode is not None
     return stderr.decode(), process.returncode
 
@@ -211,11 +213,23 @@ class HangingUp(Server):
 
 async def test_subscriber_comes_back(tmp_path: Path) -> None:
     async with serving(HangingUp()) as server:
-        stderr, code = await run(server, tmp_path, "sub", "-t", "t", "-W", "5", "-E")
+        stderr, code = await run(server, tmp_path, "sub", "-t", "t", "-W", "25", "-E")
     assert code == 0
     assert "was lost" in stderr
     assert f"connected to 127.0.0.1:{server.port} again" in stderr
     assert any(isinstance(packet, Subscribe) for packet in server.packets)
+
+
+async def test_publisher_of_lines_comes_back_with_what_was_not_answered(tmp_path: Path) -> None:
+    lines = [b"line %d" % number for number in range(30)]
+    async with serving(HangingUp()) as server:
+        stderr, code = await run(
+            *(server, tmp_path, "pub", "-t", "t", "-l", "-q", "1"), text=b"\n".join(lines)
+        )
+    assert code == 0
+    assert "again" in stderr
+    received = [packet.payload for packet in server.packets if isinstance(packet, Publish)]
+    assert list(dict.fromkeys(received)) == lines
 
 
 async def test_publisher_of_one_message_does_not(tmp_path: Path) -> None:

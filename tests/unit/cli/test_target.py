@@ -108,13 +108,17 @@ def test_profile_by_name(tmp_path: Path) -> None:
 
 def test_profile_is_not_for_another_server(tmp_path: Path) -> None:
     """A password must not go to a host that it was not written down for."""
-    profile = Profile(tmp_path, 'host = "h"\nusername = "u"\npassword = "p"\n')
+    profile = Profile(
+        tmp_path,
+        'host = "h"\nusername = "u"\npassword = "p"\n[profiles.p]\nusername = "v"\n',
+    )
+    environment = profile.environment | {"NOCTULE_PROFILE": "p"}
     for arguments in (("-h", "other"), ("mqtt://other",), ("--unix", "/x")):
-        settings = completed(*arguments, environment=profile.environment)
+        settings = completed(*arguments, environment=environment)
         assert settings.user_name is None
         assert password_of(settings, profile.environment) is None
-    settings = completed("-h", "other", environment=profile.environment)
-    assert settings.host == "other"
+    settings = completed("-h", "other", "--profile", "p", environment=profile.environment)
+    assert (settings.host, settings.user_name) == ("other", "v")
 
 
 @pytest.mark.parametrize(

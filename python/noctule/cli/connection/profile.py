@@ -37,13 +37,16 @@ def configuration_file(environment: Mapping[str, str]) -> str:
 def apply_profile(settings: Settings, environment: Mapping[str, str]) -> None:
     """Puts the file's values where the command line said nothing.
 
-    Without --profile or NOCTULE_PROFILE the values at the top of the file count, and only
-    where the command line names no server: a password is not sent to just any host.
+    Without --profile or NOCTULE_PROFILE the values at the top of the file count. Where the
+    command line names a server, nothing counts but what --profile asks for: a password is not
+    sent to just any host.
     UsageError for what is wrong with the file.
     """
+    if settings.profile is None and _names_server(settings):
+        return
     name = settings.profile or environment.get("NOCTULE_PROFILE")
     path = configuration_file(environment)
-    if name is None and (_names_server(settings) or not os.path.exists(path)):
+    if name is None and not os.path.exists(path):
         return
     for key, value in _values(path, name).items():
         flag = KEYS.get(key.replace("_", "-"))
