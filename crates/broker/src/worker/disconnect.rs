@@ -163,7 +163,6 @@ impl Worker {
         session.connection = None;
         session.publish_status();
         session.offline_since = now;
-        session.retained = None;
         if cause.deletes_will {
             session.will = None;
         }
