@@ -1,0 +1,856 @@
+"""paho-mqtt's `Client` 2.x, its common part, on top of this package's session.
+
+Callbacks have the arguments of `CallbackAPIVersion.VERSION2`. What is not there: callback
+API version 1, `connect_srv`, the socket callbacks and `loop_read`/`loop_write`/`loop_misc`
+for foreign event loops (this package has an asyncio client for those).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import ssl
+import string
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from noctule.client.errors import ConnectionFailedError
+from noctule.client.url import Address
+from noctule.compat.paho._network import Network
+from noctule.compat.paho._values import _RETURN_CODES as RETURN_CODES
+from noctule.compat.paho._values import (
+    CallbackAPIVersion,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTErrorCode,
+    MQTTMessage,
+    MQTTMessageInfo,
+    MQTTProtocolVersion,
+    PacketTypes,
+    Properties,
+    ReasonCode,
+    SubscribeOptions,
+    topic_matches_sub,
+)
+from noctule.protocol import (
+    ClientSession,
+    Delivery,
+    Message,
+    Phase,
+    PropertyId,
+    SessionOptions,
+    SubscriptionRequest,
+    Version,
+    check_topic_filter,
+    check_topic_name,
+)
+from noctule.protocol import Properties as Section
+from noctule.protocol._tables import ReasonCode as Code
+from noctule.protocol.errors import InvalidTopicError, NoctuleError, NotConnectedError
+from noctule.protocol.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Refused,
+    Subscribed,
+    Unsubscribed,
+)
+from noctule.protocol.packets import WillPacket
+from noctule.protocol.properties import NO_PROPERTIES
+
+__all__ = ["Client"]
+
+SUCCESS = MQTTErrorCode.MQTT_ERR_SUCCESS
+NO_CONNECTION = MQTTErrorCode.MQTT_ERR_NO_CONN
+IDENTIFIER_LETTERS = string.ascii_letters + string.digits
+CALLBACKS = (
+    "on_connect",
+    "on_connect_fail",
+    "on_disconnect",
+    "on_log",
+    "on_message",
+    "on_pre_connect",
+    "on_publish",
+    "on_subscribe",
+    "on_unsubscribe",
+)
+
+Callback = Callable[..., Any]
+
+
+class Client:
+    """An MQTT client as paho-mqtt has it: methods that return codes, and callbacks."""
+
+    on_connect: Callback | None = None
+    on_connect_fail: Callback | None = None
+    on_disconnect: Callback | None = None
+    on_log: Callback | None = None
+    on_message: Callback | None = None
+    on_pre_connect: Callback | None = None
+    on_publish: Callback | None = None
+    on_subscribe: Callback | None = None
+    on_unsubscribe: Callback | None = None
+
+    def __init__(
+        self,
+        callback_api_version: CallbackAPIVersion = CallbackAPIVersion.VERSION2,
+        client_id: str | None = "",
+        clean_session: bool | None = None,
+        userdata: Any = None,
+        protocol: int = MQTTProtocolVersion.MQTTv311,
+        transport: str = "tcp",
+        reconnect_on_failure: bool = True,
+        manual_ack: bool = False,
+    ) -> None:
+        if callback_api_version != CallbackAPIVersion.VERSION2:
+            raise ValueError("noctule's shim has callback API version 2 alone")
+        if transport not in ("tcp", "websockets", "unix"):
+            raise ValueError(f'transport must be "websockets", "tcp", "unix", not {transport}')
+        self._version = Version(int(protocol))
+        if self._version == Version.V5 and clean_session is not None:
+            raise ValueError("Clean session is not used for MQTT 5.0")
+        clean = True if clean_session is None else clean_session
+        if not clean and not client_id and self._version < Version.V5:
+            raise ValueError("A client id must be provided if clean session is False.")
+        self._client_id = client_id or ""
+        self._clean = clean
+        self._userdata = userdata
+        self._transport = transport
+        self._reconnects = reconnect_on_failure
+        self._manual_ack = manual_ack
+        self._user_name: str | None = None
+        self._password: bytes | None = None
+        self._will: WillPacket | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._proxy: str | None = None
+        self._path, self._headers = "/mqtt", None
+        self._host, self._port, self._keep_alive = "", 1883, 60
+        self._connect_properties: Section = NO_PROPERTIES
+        self._clean_start = True
+        self._delays = (1.0, 120.0)
+        self._max_in_flight, self._max_queued = 20, 0
+        self.connect_timeout = 5.0
+        self._logger: logging.Logger | None = None
+        self._network = Network(self)
+        self._session: ClientSession | None = None
+        self._waiting: deque[Delivery] = deque()
+        self._mids = itertools.count(1)
+        self._mid_of_request: dict[int, int] = {}
+        self._before_connack: list[Callable[[], None]] = []
+        self._topic_callbacks: dict[str, Callback] = {}
+        self._is_connected = False
+        self._is_wanted = False
+        self._changed = self._network.future()
+        self._ended_by: tuple[bool, ReasonCode, Section] | None = None
+        self._thread: threading.Thread | None = None
+        self._received: dict[tuple[int, int], Message] = {}
+        self._is_first = True
+
+    # --- Set-up -----------------------------------------------------------------------
+
+    def username_pw_set(self, username: str | None, password: str | bytes | None = None) -> None:
+        """The credentials of the next connection."""
+        self._user_name = username
+        self._password = password.encode() if isinstance(password, str) else password
+
+    def will_set(
+        self,
+        topic: str,
+        payload: str | bytes | float | None = None,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
+    ) -> None:
+        """What the server publishes when the client is gone."""
+        _check_publish(topic, qos)
+        section = NO_PROPERTIES if properties is None else properties.section()
+        self._will = WillPacket(topic, _payload(payload), qos, retain, section)
+
+    def will_clear(self) -> None:
+        """No will any more."""
+        self._will = None
+
+    def tls_set(
+        self,
+        ca_certs: str | None = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
+        cert_reqs: ssl.VerifyMode | None = None,
+        tls_version: int | None = None,
+        ciphers: str | None = None,
+        keyfile_password: str | None = None,
+        alpn_protocols: list[str] | None = None,
+    ) -> None:
+        """TLS with these files; the system's certificates where none are named."""
+        context = ssl.create_default_context(cafile=ca_certs)
+        if certfile is not None:
+            context.load_cert_chain(certfile, keyfile, keyfile_password)
+        if cert_reqs is not None:
+            if cert_reqs != ssl.CERT_REQUIRED:
+                context.check_hostname = False
+            context.verify_mode = cert_reqs
+        if ciphers is not None:
+            context.set_ciphers(ciphers)
+        if alpn_protocols is not None:
+            context.set_alpn_protocols(alpn_protocols)
+        self.tls_set_context(context)
+
+    def tls_set_context(self, context: ssl.SSLContext | None = None) -> None:
+        """TLS with this context."""
+        if self._tls is not None:
+            raise ValueError("SSL/TLS has already been configured.")
+        self._tls = context or ssl.create_default_context()
+
+    def tls_insecure_set(self, value: bool) -> None:
+        """Whether the host name in the certificate goes unchecked."""
+        if self._tls is None:
+            raise ValueError("Must configure SSL context before using tls_insecure_set.")
+        self._tls.check_hostname = not value
+
+    def ws_set_options(self, path: str = "/mqtt", headers: Mapping[str, str] | None = None) -> None:
+        """Path and headers of the WebSocket handshake."""
+        self._path = path
+        self._headers = dict(headers) if headers is not None else None  # type: ignore[assignment]
+
+    def proxy_set(self, **proxy_args: Any) -> None:
+        """A proxy: `proxy_addr`, `proxy_port`, `proxy_username`, `proxy_password`.
+
+        `proxy_type` is 2 for SOCKS5 (also the default) and 3 for HTTP, as in PySocks.
+        """
+        scheme = {2: "socks5", 3: "http"}[int(proxy_args.get("proxy_type", 2))]
+        user = proxy_args.get("proxy_username")
+        login = f"{user}:{proxy_args.get('proxy_password') or ''}@" if user else ""
+        default_port = 1080 if scheme == "socks5" else 8080
+        port = proxy_args.get("proxy_port") or default_port
+        self._proxy = f"{scheme}://{login}{proxy_args['proxy_addr']}:{port}"
+
+    def user_data_set(self, userdata: Any) -> None:
+        """What callbacks get as their second argument."""
+        self._userdata = userdata
+
+    def user_data_get(self) -> Any:
+        """What callbacks get as their second argument."""
+        return self._userdata
+
+    def reconnect_delay_set(self, min_delay: float = 1, max_delay: float = 120) -> None:
+        """Seconds between attempts: the first, and the most; it doubles in between."""
+        self._delays = float(min_delay), float(max_delay)
+
+    def max_inflight_messages_set(self, inflight: int) -> None:
+        """How many QoS 1 and 2 messages may be on their way; before connecting."""
+        self._max_in_flight = inflight
+
+    def max_queued_messages_set(self, queue_size: int) -> Client:
+        """How many messages may wait; 0 is no limit."""
+        self._max_queued = queue_size
+        return self
+
+    def manual_ack_set(self, on: bool) -> None:
+        """Whether the program calls `ack` for messages."""
+        self._manual_ack = on
+
+    def enable_logger(self, logger: logging.Logger | None = None) -> None:
+        """Log lines go to `logger` too."""
+        self._logger = logger or logging.getLogger(__name__)
+
+    def disable_logger(self) -> None:
+        """Log lines go to `on_log` alone."""
+        self._logger = None
+
+    # --- Connecting -------------------------------------------------------------------
+
+    def connect(
+        self,
+        host: str,
+        port: int = 1883,
+        keepalive: int = 60,
+        bind_address: str = "",
+        bind_port: int = 0,
+        clean_start: bool | int = 3,
+        properties: Properties | None = None,
+    ) -> MQTTErrorCode:
+        """Connects and sends CONNECT; OSError if that fails. CONNACK is for the loop."""
+        self.connect_async(host, port, keepalive, bind_address, bind_port, clean_start, properties)
+        return self.reconnect()
+
+    def connect_async(
+        self,
+        host: str,
+        port: int = 1883,
+        keepalive: int = 60,
+        bind_address: str = "",
+        bind_port: int = 0,
+        clean_start: bool | int = 3,
+        properties: Properties | None = None,
+    ) -> None:
+        """Connects once a loop runs."""
+        if not host:
+            raise ValueError("Invalid host.")
+        if not 0 < port <= 65_535 and self._transport != "unix":
+            raise ValueError("Invalid port number.")
+        if keepalive < 0:
+            raise ValueError("Keepalive must be >=0.")
+        if bind_address or bind_port:
+            raise ValueError("noctule's shim binds to no address")
+        self._host, self._port, self._keep_alive = host, port, keepalive
+        self._clean_start = self._clean if self._version < Version.V5 else clean_start is not False
+        self._connect_properties = NO_PROPERTIES if properties is None else properties.section()
+        self._session = None
+        self._is_wanted = True
+
+    def reconnect(self) -> MQTTErrorCode:
+        """Connects as the last `connect` said."""
+        if not self._host:
+            raise ValueError("Invalid host.")
+        self._is_wanted = True
+        if self._thread is not None and not self._network.is_here:
+            asyncio.run_coroutine_threadsafe(self._open(), self._network.loop).result()
+        elif self._network.is_here:
+            raise RuntimeError("reconnect in a callback: the loop does that by itself")
+        else:
+            self._network.drive(self._network.loop.create_task(self._open_unread()))
+        return SUCCESS
+
+    async def _open_unread(self) -> None:
+        await self._open()
+        self._reads(False)
+
+    async def _open(self) -> None:
+        session = self._session
+        if session is None:
+            session = self._session = ClientSession(self._options())
+        if session.phase is not Phase.OFFLINE:
+            assert self._network.connection is not None
+            self._network.connection.abort()
+        self._call("on_pre_connect")
+        self._ended_by = None
+        try:
+            await self._network.open(
+                session,
+                self._address(),
+                self._tls,
+                self._proxy,
+                self._headers,
+                self.connect_timeout,
+            )
+        except ConnectionFailedError as error:
+            cause = error.__cause__
+            raise cause if isinstance(cause, OSError) else OSError(str(error)) from error
+        session.connect(
+            self._network.loop.time(), user_name=self._user_name, password=self._password
+        )
+        self._flush_now()
+
+    def _address(self) -> Address:
+        if self._transport == "unix":
+            return Address(scheme="unix", path=self._host)
+        schemes = {"tcp": ("mqtt", "mqtts"), "websockets": ("ws", "wss")}[self._transport]
+        path = self._path if self._transport == "websockets" else ""
+        return Address(
+            scheme=schemes[self._tls is not None], host=self._host, port=self._port, path=path
+        )
+
+    def _options(self) -> SessionOptions:
+        given = self._connect_properties
+        expiry = given.integer(PropertyId.SESSION_EXPIRY_INTERVAL, 0) or 0
+        if self._version < Version.V5:
+            expiry = 0 if self._clean_start else 0xFFFF_FFFF
+        response = given.integer(PropertyId.REQUEST_RESPONSE_INFORMATION, 0)
+        problem = given.integer(PropertyId.REQUEST_PROBLEM_INFORMATION, 1)
+        identifier = self._client_id
+        if not identifier and self._version < Version.V5:
+            identifier = "".join(random.choices(IDENTIFIER_LETTERS, k=23))  # noqa: S311
+        return SessionOptions(
+            version=self._version,
+            client_identifier=identifier,
+            clean_start=self._clean_start,
+            keep_alive=self._keep_alive,
+            session_expiry_interval=expiry,
+            receive_maximum=given.integer(PropertyId.RECEIVE_MAXIMUM, 0xFFFF) or 0xFFFF,
+            send_maximum=self._max_in_flight or 0xFFFF,
+            maximum_packet_size=given.integer(PropertyId.MAXIMUM_PACKET_SIZE),
+            topic_alias_maximum=given.integer(PropertyId.TOPIC_ALIAS_MAXIMUM, 0) or 0,
+            request_response_information=bool(response),
+            request_problem_information=bool(problem),
+            user_properties=tuple(given.user_properties),
+            will=self._will,
+            use_topic_aliases=False,
+            adopt_session=True,
+            resend_unknown=True,
+        )
+
+    def disconnect(
+        self, reasoncode: ReasonCode | None = None, properties: Properties | None = None
+    ) -> MQTTErrorCode:
+        """DISCONNECT; the loop ends after it."""
+        was_connected = self._is_connected
+        self._is_wanted = False
+        code = Code.NORMAL_DISCONNECTION if reasoncode is None else Code(reasoncode.value)
+        section = NO_PROPERTIES if properties is None else properties.section()
+
+        def leave() -> None:
+            session, connection = self._session, self._network.connection
+            if session is None or connection is None:
+                self._change()
+                return
+            session.disconnect(
+                self._network.loop.time(),
+                code,
+                session_expiry_interval=section.integer(PropertyId.SESSION_EXPIRY_INTERVAL),
+                reason_string=section.string(PropertyId.REASON_STRING),
+                user_properties=section.user_properties,
+            )
+            connection.close()
+
+        self._network.do(leave)
+        return SUCCESS if was_connected else NO_CONNECTION
+
+    def is_connected(self) -> bool:
+        """Whether CONNACK has come, and the connection stands."""
+        return self._is_connected
+
+    # --- Publishing and subscribing ---------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        payload: str | bytes | bytearray | float | None = None,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
+    ) -> MQTTMessageInfo:
+        """Publishes, now or when there is a connection."""
+        _check_publish(topic, qos)
+        info = MQTTMessageInfo(self._next_mid())
+        section = NO_PROPERTIES if properties is None else properties.section()
+        delivery = Delivery(topic, _payload(payload), qos, retain, section)
+        delivery.context = info
+        if self._max_queued and self._queued() >= self._max_queued:
+            info.rc = MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
+            return info
+        if not self._has_socket:
+            info.rc = NO_CONNECTION
+        self._network.do(lambda: self._publish(delivery))
+        return info
+
+    @property
+    def _has_socket(self) -> bool:
+        """What paho-mqtt means by a connection when it says that there is none."""
+        return self._network.connection is not None
+
+    def _queued(self) -> int:
+        session = self._session
+        on_the_way = 0 if session is None else session.pending + session.in_flight
+        return len(self._waiting) + on_the_way
+
+    def _publish(self, delivery: Delivery) -> None:
+        session = self._session
+        if session is None or (not self._is_connected and delivery.qos == 0):
+            self._waiting.append(delivery)
+            return
+        try:
+            session.publish(delivery)
+        except NoctuleError as error:
+            self._log(logging.ERROR, f"publish to {delivery.topic!r}: {error}")
+            return
+        if delivery.is_settled:
+            self._settled(delivery)
+        self._network.flush()
+
+    def subscribe(
+        self,
+        topic: str | tuple[str, Any] | list[tuple[str, Any]],
+        qos: int = 0,
+        options: SubscribeOptions | None = None,
+        properties: Properties | None = None,
+    ) -> tuple[MQTTErrorCode, int | None]:
+        """Subscribes to a filter, a pair of filter and QoS, or a list of pairs."""
+        requests = [_request(filter_, how) for filter_, how in _pairs(topic, qos, options)]
+        if not self._has_socket:
+            return NO_CONNECTION, None
+        section = NO_PROPERTIES if properties is None else properties.section()
+        mid = self._next_mid()
+
+        def ask() -> None:
+            identifier = section.subscription_identifiers
+            self._ask(
+                mid,
+                lambda session: session.subscribe(
+                    requests,
+                    subscription_identifier=identifier[0] if identifier else None,
+                    user_properties=section.user_properties,
+                ),
+            )
+
+        self._network.do(ask)
+        return SUCCESS, mid
+
+    def unsubscribe(
+        self, topic: str | list[str], properties: Properties | None = None
+    ) -> tuple[MQTTErrorCode, int | None]:
+        """Unsubscribes from a filter, or from several."""
+        filters = [topic] if isinstance(topic, str) else list(topic)
+        if not filters or not all(filters):
+            raise ValueError("Invalid topic.")
+        if not self._has_socket:
+            return NO_CONNECTION, None
+        section = NO_PROPERTIES if properties is None else properties.section()
+        mid = self._next_mid()
+        self._network.do(
+            lambda: self._ask(
+                mid,
+                lambda session: session.unsubscribe(
+                    filters, user_properties=section.user_properties
+                ),
+            )
+        )
+        return SUCCESS, mid
+
+    def _ask(self, mid: int, request: Callable[[ClientSession], int]) -> None:
+        assert self._session is not None
+        if not self._is_connected:
+            self._before_connack.append(lambda: self._ask(mid, request))
+            return
+        try:
+            self._mid_of_request[request(self._session)] = mid
+        except (NoctuleError, NotConnectedError) as error:
+            self._log(logging.ERROR, str(error))
+            return
+        self._network.flush()
+
+    def ack(self, mid: int, qos: int) -> MQTTErrorCode:
+        """Acknowledges a message, with `manual_ack`."""
+
+        def acknowledge() -> None:
+            message = self._received.pop((qos, mid), None)
+            if message is not None and self._session is not None:
+                self._session.acknowledge(message)
+                self._network.flush()
+
+        if self._manual_ack:
+            self._network.do(acknowledge)
+        return SUCCESS
+
+    def message_callback_add(self, sub: str, callback: Callback) -> None:
+        """`callback` gets the messages that match `sub`, instead of `on_message`."""
+        if not sub or callback is None:
+            raise ValueError("sub and callback must both be defined.")
+        self._topic_callbacks[sub] = callback
+
+    def message_callback_remove(self, sub: str) -> None:
+        """Undoes `message_callback_add`."""
+        if not sub:
+            raise ValueError("sub must defined.")
+        self._topic_callbacks.pop(sub, None)
+
+    def topic_callback(self, sub: str) -> Callable[[Callback], Callback]:
+        """`message_callback_add` as a decorator."""
+
+        def register(callback: Callback) -> Callback:
+            self.message_callback_add(sub, callback)
+            return callback
+
+        return register
+
+    def _next_mid(self) -> int:
+        return (next(self._mids) - 1) % 0xFFFF + 1
+
+    # --- Loops ------------------------------------------------------------------------
+
+    def loop_start(self) -> MQTTErrorCode:
+        """Runs the network in a thread until `loop_stop`."""
+        if self._thread is not None:
+            return MQTTErrorCode.MQTT_ERR_INVAL
+        self._stops = False
+        self._thread = threading.Thread(
+            target=self._run_thread, name=f"paho-mqtt-client-{self._client_id}", daemon=True
+        )
+        self._thread.start()
+        return SUCCESS
+
+    def loop_stop(self) -> MQTTErrorCode:
+        """Ends the thread."""
+        thread = self._thread
+        if thread is None:
+            return MQTTErrorCode.MQTT_ERR_INVAL
+        self._stops = True
+        self._network.do(self._change)
+        if thread is not threading.current_thread():
+            thread.join()
+        self._thread = None
+        return SUCCESS
+
+    def _run_thread(self) -> None:
+        try:
+            self.loop_forever(retry_first_connection=True)
+        finally:
+            self._thread = None if self._stops else self._thread
+
+    _stops = False
+
+    def loop_forever(
+        self, timeout: float = 1.0, retry_first_connection: bool = False
+    ) -> MQTTErrorCode:
+        """Runs the network here until `disconnect`, connecting again whenever that is lost."""
+        return self._network.drive(
+            self._network.loop.create_task(self._forever(retry_first_connection))
+        )
+
+    async def _forever(self, retry_first_connection: bool) -> MQTTErrorCode:
+        delay = self._delays[0]
+        self._reads(True)
+        while not self._stops and self._network.error is None:
+            if not self._is_wanted and self._network.connection is None:
+                if self._thread is None or self._host:
+                    return NO_CONNECTION
+                await self._wait(None)
+                continue
+            if self._network.connection is None:
+                try:
+                    await self._open()
+                except OSError as error:
+                    self._log(logging.ERROR, f"connecting failed: {error}")
+                    self._call("on_connect_fail")
+                    if not retry_first_connection and self._is_first:
+                        raise
+                    await self._wait(delay)
+                    delay = min(self._delays[1], delay * 2)
+                continue
+            was_connected = self._is_connected
+            await self._wait(None)
+            if self._is_connected and not was_connected:
+                delay = self._delays[0]
+            if self._network.connection is None and self._is_wanted:
+                if not self._reconnects:
+                    return MQTTErrorCode.MQTT_ERR_CONN_LOST
+                await self._wait(delay)
+                delay = min(self._delays[1], delay * 2)
+        return SUCCESS
+
+    async def _moment(self, timeout: float) -> None:
+        self._reads(True)
+        await self._wait(timeout)
+        self._reads(False)
+
+    async def _wait(self, timeout: float | None) -> None:
+        """Until something has changed."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed
+        except TimeoutError:
+            pass
+        if self._changed.done():
+            self._changed = self._network.future()
+
+    def loop(self, timeout: float = 1.0) -> MQTTErrorCode:
+        """Runs the network here for up to `timeout` seconds, or until something happens."""
+        if self._network.connection is None and not self._network._jobs:
+            return NO_CONNECTION
+        self._network.drive(self._network.loop.create_task(self._moment(timeout)))
+        return SUCCESS if self._network.connection else MQTTErrorCode.MQTT_ERR_CONN_LOST
+
+    def _change(self) -> None:
+        if not self._changed.done():
+            self._changed.set_result(None)
+
+    def _reads(self, is_reading: bool) -> None:
+        """Callbacks are for the loops: outside of them nothing is read."""
+        if self._network.connection is not None:
+            self._network.connection.pause_reading(not is_reading)
+
+    def _flush_now(self) -> None:
+        if self._network.connection is not None:
+            self._network.connection.flush()
+
+    # --- Events -----------------------------------------------------------------------
+
+    def handle_events(self, events: list[Event]) -> None:
+        """What has happened in the session; called by the network."""
+        for event in events:
+            self._handle(event)
+        self._change()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Message():
+                self._message(event)
+            case Delivery():
+                self._settled(event)
+            case Connected(granted, properties):
+                self._connected(granted.session_present, properties)
+            case Refused(code, properties):
+                value = int(code) if self._version >= Version.V5 else RETURN_CODES[int(code)]
+                reason = ReasonCode(PacketTypes.CONNACK, identifier=value)
+                self._ended_by = (
+                    False,
+                    ReasonCode(PacketTypes.DISCONNECT, "Unspecified error"),
+                    NO_PROPERTIES,
+                )
+                self._call(
+                    "on_connect",
+                    ConnectFlags(False),
+                    reason,
+                    self._properties(PacketTypes.CONNACK, properties),
+                )
+            case Disconnected(code, properties, error):
+                reason = ReasonCode(PacketTypes.DISCONNECT, identifier=int(code))
+                self._ended_by = error is None, reason, properties
+            case Subscribed(identifier, codes, properties):
+                self._answered("on_subscribe", PacketTypes.SUBACK, identifier, codes, properties)
+            case Unsubscribed(identifier, codes, properties):
+                self._answered(
+                    "on_unsubscribe", PacketTypes.UNSUBACK, identifier, codes, properties
+                )
+
+    def _connected(self, session_present: bool, properties: Section) -> None:
+        self._is_connected = True
+        self._is_first = False
+        assert self._network.connection is not None
+        self._network.connection.start_timer()
+        self._call(
+            "on_connect",
+            ConnectFlags(session_present),
+            ReasonCode(PacketTypes.CONNACK, "Success"),
+            self._properties(PacketTypes.CONNACK, properties),
+        )
+        jobs, self._before_connack = self._before_connack, []
+        for job in jobs:
+            job()
+        waiting, self._waiting = self._waiting, deque()
+        for delivery in waiting:
+            self._publish(delivery)
+
+    def _message(self, message: Message) -> None:
+        given = MQTTMessage.of(message, self._version >= Version.V5)
+        if self._manual_ack and message.packet_identifier:
+            self._received[given.qos, given.mid] = message
+        callbacks = [
+            callback
+            for sub, callback in list(self._topic_callbacks.items())
+            if topic_matches_sub(sub, message.topic)
+        ]
+        for callback in callbacks:
+            callback(self, self._userdata, given)
+        if not callbacks:
+            self._call("on_message", given)
+        if not self._manual_ack and self._session is not None:
+            self._session.acknowledge(message)
+
+    def _settled(self, delivery: Delivery) -> None:
+        info = delivery.context
+        assert isinstance(info, MQTTMessageInfo)
+        kind = PacketTypes.PUBACK if delivery.qos < 2 else PacketTypes.PUBREC
+        code = delivery.reason_code if delivery.reason_code is not None else Code.UNSPECIFIED_ERROR
+        self._call(
+            "on_publish",
+            info.mid,
+            ReasonCode(kind, identifier=int(code)),
+            Properties.of(PacketTypes.PUBACK, delivery.answer),
+        )
+        info._published.set()
+
+    def _answered(
+        self, name: str, kind: PacketTypes, identifier: int, codes: Iterable[Code], given: Section
+    ) -> None:
+        mid = self._mid_of_request.pop(identifier, 0)
+        reasons = [ReasonCode(kind, identifier=int(code)) for code in codes]
+        self._call(name, mid, reasons, self._properties(kind, given))
+
+    def _properties(self, kind: PacketTypes, section: Section) -> Properties | None:
+        return Properties.of(kind, section) if self._version >= Version.V5 else None
+
+    def handle_end(self, error: Exception | None) -> None:
+        """The connection is gone; called by the network."""
+        self._is_connected = False
+        self._before_connack.clear()
+        self._mid_of_request.clear()
+        self._received.clear()
+        from_server, reason, section = self._ended_by or (
+            False,
+            ReasonCode(
+                PacketTypes.DISCONNECT,
+                "Unspecified error" if self._is_wanted else "Normal disconnection",
+            ),
+            NO_PROPERTIES,
+        )
+        self._call(
+            "on_disconnect",
+            DisconnectFlags(from_server),
+            reason,
+            self._properties(PacketTypes.DISCONNECT, section),
+        )
+        self._change()
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        callback = getattr(self, name)
+        if callback is not None:
+            callback(self, self._userdata, *arguments)
+
+    def _log(self, level: int, text: str) -> None:
+        self._call("on_log", level, text)
+        if self._logger is not None:
+            self._logger.log(level, text)
+
+
+def _decorator(name: str) -> Callable[[Client], Callable[[Callback], Callback]]:
+    def decorate(client: Client) -> Callable[[Callback], Callback]:
+        def register(callback: Callback) -> Callback:
+            setattr(client, name, callback)
+            return callback
+
+        return register
+
+    return decorate
+
+
+for _callback in CALLBACKS:  # connect_callback() and its kin, as decorators.
+    setattr(Client, f"{_callback.removeprefix('on_')}_callback", _decorator(_callback))
+
+
+def _payload(payload: str | bytes | bytearray | float | None) -> bytes:
+    if payload is None:
+        return b""
+    if isinstance(payload, str):
+        return payload.encode()
+    if isinstance(payload, bytes | bytearray):
+        return bytes(payload)
+    if isinstance(payload, int | float):
+        return str(payload).encode()
+    raise TypeError("payload must be a string, bytearray, int, float or None.")
+
+
+def _check_publish(topic: str, qos: int) -> None:
+    try:
+        check_topic_name(topic)
+    except InvalidTopicError as error:
+        raise ValueError(str(error)) from error
+    if qos not in (0, 1, 2):
+        raise ValueError("Invalid QoS level.")
+
+
+def _pairs(topic: Any, qos: int, options: SubscribeOptions | None) -> list[tuple[str, Any]]:
+    if isinstance(topic, tuple):
+        return [(topic[0], topic[1])]
+    if isinstance(topic, list):
+        if not topic:
+            raise ValueError("Empty topic list")
+        return topic
+    return [(topic, options if options is not None else qos)]
+
+
+def _request(topic_filter: str, how: Any) -> SubscriptionRequest:
+    try:
+        check_topic_filter(topic_filter)
+    except InvalidTopicError as error:
+        raise ValueError("Invalid subscription filter.") from error
+    if isinstance(how, SubscribeOptions):
+        return SubscriptionRequest(
+            topic_filter, how.QoS, how.noLocal, how.retainAsPublished, how.retainHandling
+        )
+    if how not in (0, 1, 2):
+        raise ValueError("Invalid QoS level.")
+    return SubscriptionRequest(topic_filter, how)
