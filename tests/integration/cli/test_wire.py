@@ -70,7 +70,11 @@ async def serving(server: Server) -> AsyncIterator[Server]:
 
 
 async def run(
-    server: Server, home: Path, *arguments: str, text: bytes = b"", **variables: str
+    server: Server,
+    home: Path,
+    *arguments: str,
+    text: bytes = b"",
+    variables: dict[str, str] | None = None,
 ) -> tuple[str, int]:
     process = await asyncio.create_subprocess_exec(
         *NOCTULE,
@@ -80,7 +84,7 @@ async def run(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=environment(home, **variables),
+        env=environment(home, **(variables or {})),
     )
     async with asyncio.timeout(30):
         _, stderr = await process.communicate(text)
@@ -90,7 +94,9 @@ async def run(
 
 async def connect_of(home: Path, *arguments: str, **variables: str) -> Connect:
     async with serving(Server()) as server:
-        stderr, code = await run(server, home, "pub", *arguments, "-t", "t", "-m", "x", **variables)
+        stderr, code = await run(
+            server, home, "pub", *arguments, "-t", "t", "-m", "x", variables=variables
+        )
     assert (stderr, code) == ("", 0)
     connect, publish, goodbye = server.packets
     assert isinstance(publish, Publish)
