@@ -66,9 +66,10 @@ async def _open(
         websocket = WebSocketProtocol(address, connection, websocket_headers or {}, opening)
         factory = lambda: websocket  # noqa: E731
     if address.scheme == "unix":
-        if not hasattr(loop, "create_unix_connection"):
-            raise ConnectionFailedError("this platform's event loop has no Unix sockets")
-        await loop.create_unix_connection(factory, address.path)
+        try:
+            await loop.create_unix_connection(factory, address.path)
+        except NotImplementedError as error:
+            raise ConnectionFailedError("this platform's event loop has no Unix sockets") from error
         return
     hostname = address.host if tls is not None else None
     if proxy is None:
