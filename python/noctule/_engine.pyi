@@ -137,6 +137,7 @@ def bench(scenario_json: str, progress: Callable[[str], object] | None = None) -
 
     `progress` is called about ten times a second with the state so far, as JSON. Where it returns
     False the run ends with what there is; an exception it raises ends the run and comes out of
-    here, as KeyboardInterrupt does. The GIL is released in between. ValueError names the field of the scenario that is wrong, ConnectionError says why
+    here, as KeyboardInterrupt does. The GIL is released in between. ValueError names the field
+    of the scenario that is wrong, ConnectionError says why
     connections did not come up, OSError what the system refused.
     """

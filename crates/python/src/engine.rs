@@ -56,13 +56,7 @@ impl Engine {
     fn addresses(&self) -> Vec<(&'static str, String, u16)> {
         let addresses = self.0.addresses().iter();
         addresses
-            .map(|each| {
-                (
-                    each.scheme.as_str(),
-                    each.host(),
-                    each.port(),
-                )
-            })
+            .map(|each| (each.scheme.as_str(), each.host(), each.port()))
             .collect()
     }
 
