@@ -93,7 +93,7 @@ impl Default for ListenerOptions {
             unix_mode: 0o660,
             allow_anonymous: false,
             max_connections: 0,
-            max_handshakes: 4_096,
+            max_handshakes: 16_384,
             proxy_protocol_from: Vec::new(),
             tls_certificate: Vec::new(),
             tls_key: Vec::new(),

@@ -65,7 +65,7 @@ class Listener(BaseModel):
     max_connections: Count = 0
     """Connections at once on this listener; 0: no limit but that of all listeners."""
 
-    max_handshakes: Count = 4096
+    max_handshakes: Count = 16_384
     """Connections at once on this listener that have not sent their CONNECT; 0: no limit."""
 
     proxy_protocol_from: Texts = ()
