@@ -7,7 +7,7 @@ asking for events the engine's threads never touch it.
 from collections.abc import Callable
 from typing import Any, Self, final
 
-__all__ = ["DecodeError", "Engine", "bench", "decode", "explain"]
+__all__ = ["DecodeError", "Engine", "Tap", "bench", "decode", "explain"]
 
 class DecodeError(ValueError):
     """Bytes that are no packet of the given version.
@@ -110,6 +110,33 @@ class Engine:
 
     def clients(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
         """Every session, connected or not; those of a worker that does not answer are left out."""
+
+    def publish(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> bool:
+        """Publish on the broker's own account; False: try again a little later."""
+
+    def tap(
+        self, name: str, filter: str, qos: int = 1, kept: bool = False  # noqa: A002
+    ) -> Tap:
+        """Open a tap; `kept`: messages wait for it while it is not there."""
+
+@final
+class Tap:
+    """Every message of one filter, in batches and at the reader's pace."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while messages wait, for a selector. Not to be read."""
+
+    def take(self, maximum: int) -> list[dict[str, Any]]:
+        """Up to `maximum` of the messages that are there.
+
+        ConnectionError once the engine has ended the tap.
+        """
+
+    def acknowledge(self) -> None:
+        """Let go of the messages taken so far: at QoS 1 they would come again otherwise."""
+
+    def close(self) -> None:
+        """End it."""
 
 def explain(
     rules_json: str,

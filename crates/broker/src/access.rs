@@ -182,11 +182,13 @@ impl Bound {
             return false;
         }
         let mut asked = filter.split('/');
-        for level in &self.levels {
+        for (place, level) in self.levels.iter().enumerate() {
             if *level == Level::Rest {
                 return true;
             }
             match (level, asked.next()) {
+                // A topic has a first level, so `+/#` matches whatever `#` matches.
+                (Level::One, Some("#")) => return place == 0 && self.levels[1..] == [Level::Rest],
                 (_, Some("#") | None) => return false,
                 (Level::One, Some(_)) => {}
                 (Level::Literal(literal), Some(each)) if **literal == *each && each != "+" => {}
@@ -284,6 +286,8 @@ mod tests {
                 "{filter}"
             );
         }
+        let all = Permissions::new(&[rule(true, ALL, "+/#")], "c", None);
+        assert!(all.may_subscribe("#", QoS::AtMostOnce));
         for filter in ["a/+/+", "a/#", "+/b/c", "#", "a/b", "+/y", "$SYS/#"] {
             assert!(
                 !permissions.may_subscribe(filter, QoS::AtMostOnce),

@@ -7,6 +7,9 @@ use noctule_packets::{ReasonCode, Version};
 use crate::access::Rule;
 use crate::key::ConnectionId;
 
+/// What client identifiers of this process's own parts begin with; nobody else may use one.
+pub const INTERNAL_PREFIX: &str = "$noctule/";
+
 /// What the transport knows of the other side.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
@@ -20,6 +23,8 @@ pub struct Peer {
     pub identity: Option<Box<Identity>>,
     /// Whether nobody on the way can read along: TLS, or no network at all.
     pub is_private: bool,
+    /// Whether it is a part of this process, which needs no authentication.
+    pub is_internal: bool,
 }
 
 /// A proof of who the peer is that the transport has checked.

@@ -40,7 +40,7 @@ pub use access::{Action, Permissions, Rule};
 pub use batch::Batch;
 pub use effect::{
     AuthenticationRequest, AuthenticationStage, ClientCertificate, ClientInfo, Decision, Effect,
-    Event, FieldValue, Identity, Peer,
+    Event, FieldValue, INTERNAL_PREFIX, Identity, Peer,
 };
 pub use handover::{Destination, destination};
 pub use journal::{Change, Record, Records, Space, StoreState};

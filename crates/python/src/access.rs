@@ -1,11 +1,13 @@
 //! Requests to the authenticator and rules of access, as Python sees them.
 
 use noctule_server::{
-    Action, AuthenticationStage, ClientInfo, Identity, Peer, Permissions, QoS, Question, Rule,
+    Action, AuthenticationStage, ClientInfo, Identity, Peer, Permissions, Question, Rule,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+
+use crate::engine::quality;
 
 /// Whether `client` may do it, and the rule that decides; no rule: nothing speaks of it.
 ///
@@ -23,12 +25,7 @@ pub(crate) fn explain(
     retain: bool,
 ) -> PyResult<(bool, Option<String>)> {
     let permissions = Permissions::new(&rules(rules_json)?, client, user);
-    let qos = match qos {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        2 => QoS::ExactlyOnce,
-        _ => return Err(PyValueError::new_err(format!("qos = {qos}: not 0, 1 or 2"))),
-    };
+    let qos = quality(qos)?;
     let (action, allowed) = match action {
         "publish" => (Action::Publish, permissions.may_publish(topic, qos, retain)),
         "subscribe" => (Action::Subscribe, permissions.may_subscribe(topic, qos)),

@@ -1,14 +1,18 @@
 //! The engine, as Python sees it.
 
 use std::io::ErrorKind;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use noctule_server::{Decision, FieldValue, ReasonCode, Record, ServerOptions, StartError};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use noctule_server::{
+    Decision, FieldValue, QoS, ReasonCode, Record, ServerOptions, StartError, TapOptions, tap_qos,
+};
+use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::access::{client_to_dict, request_to_dict, rules};
+use crate::tap::Tap;
 
 /// How long to wait without looking for signals: Ctrl-C must get through.
 const SIGNAL_CHECK: Duration = Duration::from_millis(200);
@@ -194,6 +198,36 @@ impl Engine {
         Ok(())
     }
 
+    /// Publish on the broker's own account; False: try again a little later.
+    #[pyo3(signature = (topic, payload, qos = 0, retain = false))]
+    fn publish(&self, topic: &str, payload: &[u8], qos: u8, retain: bool) -> PyResult<bool> {
+        let published = self.0.publish(topic, payload, quality(qos)?, retain);
+        published.map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Open a tap; `kept`: messages wait for it while it is not there.
+    #[pyo3(signature = (name, filter, qos = 1, kept = false))]
+    fn tap(
+        &self,
+        py: Python<'_>,
+        name: String,
+        filter: String,
+        qos: u8,
+        kept: bool,
+    ) -> PyResult<Tap> {
+        let qos = tap_qos(qos)
+            .ok_or_else(|| PyValueError::new_err(format!("qos = {qos}: a tap has 0 or 1")))?;
+        let options = TapOptions {
+            name,
+            filter,
+            qos,
+            kept,
+        };
+        let tap = py.detach(|| self.0.tap(&options));
+        let tap = tap.map_err(|error| PyConnectionError::new_err(error.to_string()))?;
+        Ok(Tap(Mutex::new(tap)))
+    }
+
     /// Every session, connected or not; those of a worker that does not answer are left out.
     #[pyo3(signature = (timeout_seconds = 5.0))]
     fn clients<'py>(
@@ -228,6 +262,16 @@ fn wait_for<T: Send>(
             return Ok(Some(taken));
         }
         py.check_signals()?;
+    }
+}
+
+/// A QoS from Python.
+pub(crate) fn quality(qos: u8) -> PyResult<QoS> {
+    match qos {
+        0 => Ok(QoS::AtMostOnce),
+        1 => Ok(QoS::AtLeastOnce),
+        2 => Ok(QoS::ExactlyOnce),
+        _ => Err(PyValueError::new_err(format!("qos = {qos}: not 0, 1 or 2"))),
     }
 }
 

@@ -7,6 +7,7 @@ mod access;
 mod decode;
 mod engine;
 mod load;
+mod tap;
 
 use pyo3::prelude::*;
 
@@ -20,4 +21,6 @@ mod _engine {
     use crate::engine::Engine;
     #[pymodule_export]
     use crate::load::bench;
+    #[pymodule_export]
+    use crate::tap::Tap;
 }

@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mio::Poll;
-use noctule_broker::{ClientInfo, Decision, Rule, Shared};
-use noctule_packets::ReasonCode;
+use noctule_broker::{ClientInfo, Decision, Peer, Rule, Shared};
+use noctule_packets::{QoS, ReasonCode};
 use noctule_store::Store;
 
 use crate::admission::Admission;
@@ -20,15 +20,17 @@ use crate::clock::Clock;
 use crate::common::Common;
 use crate::descriptors;
 use crate::durable::{self, Keeper};
-use crate::error::{Failure, StartError};
+use crate::error::{Failure, OptionsError, StartError};
 use crate::events::{MAX_WAITING_RECORDS, Record, Records};
 use crate::gate::Gate;
 use crate::listener::{Address, Listeners, Listening, listen_on_all};
 use crate::logging::LogSubscriber;
 use crate::options::{Durability, ServerOptions};
-use crate::post::{Mailbox, Message, Post};
+use crate::post::{Handover, Mailbox, Message, Post, Publication};
 use crate::reactor::{Reactor, Token, Turn};
+use crate::tap::{self, Tap, TapOptions};
 use crate::tls::Watch;
+use crate::transport::{Channel, Socket, Transport};
 use crate::unix::SocketFile;
 
 /// Time that connections get to take their last bytes after a worker has died.
@@ -36,6 +38,12 @@ const FAILURE_STOP: Duration = Duration::from_secs(2);
 
 /// What a worker may take longer than it was told before `stop` gives it up for hung.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Stands for the listener of a connection from within.
+const NO_LISTENER: u16 = u16::MAX;
+
+/// Publications from outside that wait for one worker, at most.
+const MAX_WAITING_PUBLICATIONS: usize = 4_096;
 
 /// The longest wait for workers to say who is there.
 const CLIENTS_TIMEOUT: Duration = Duration::from_secs(60);
@@ -399,6 +407,65 @@ impl Engine {
             all.extend(some);
         }
         all
+    }
+
+    /// Publishes a message on the broker's own account; false if a worker has more to do
+    /// than it can, so that it is worth trying again a little later.
+    ///
+    /// # Errors
+    /// [`OptionsError`] if the topic is no topic name, or begins with `$`.
+    pub fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<bool, OptionsError> {
+        if topic.starts_with('$') || noctule_topics::validate_name(topic).is_err() {
+            let text = format!("{topic:?} is not a topic name to publish to");
+            return Err(OptionsError(text));
+        }
+        // All of one topic by one worker, in order.
+        let owner = self.common.shared.worker_of(topic);
+        let running = self.running.get().filter(|running| running.is_here());
+        if running.is_some_and(|running| running.posts[owner].len() > MAX_WAITING_PUBLICATIONS) {
+            return Ok(false);
+        }
+        let publication = Publication {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain,
+        };
+        self.send(owner, Message::Publish(Box::new(publication)));
+        Ok(true)
+    }
+
+    /// Opens a tap; waits until its subscription is there.
+    ///
+    /// # Errors
+    /// The engine does not run, or has refused it.
+    pub fn tap(&self, options: &TapOptions) -> std::io::Result<Tap> {
+        let refused = |text: &str| std::io::Error::other(text.to_owned());
+        let running = self.running.get().filter(|running| running.is_here());
+        let running = running.ok_or_else(|| refused("the engine does not run"))?;
+        let owner = self.common.shared.worker_of(&options.client_identifier());
+        let (ours, theirs) = tap::pair()?;
+        let ticket = self.common.admission.admit(NO_LISTENER, None);
+        let handover = Handover {
+            transport: Transport::Channel(Channel::Plain(Socket::Unix(theirs))),
+            ticket: ticket.ok_or_else(|| refused("limits.max_connections is reached"))?,
+            peer: Peer {
+                listener: NO_LISTENER,
+                is_private: true,
+                is_internal: true,
+                ..Peer::default()
+            },
+            deadline: self.common.clock.now().after(CLIENTS_TIMEOUT),
+            bytes: options.greeting()?,
+        };
+        running.posts[owner].send(Message::Adopt(Box::new(handover)));
+        Tap::open(ours)
     }
 
     fn send(&self, worker: usize, message: Message) {

@@ -36,6 +36,7 @@ mod proxy;
 mod queue;
 mod reactor;
 mod session;
+mod tap;
 mod tls;
 mod transport;
 mod unix;
@@ -53,4 +54,5 @@ pub use noctule_broker::{
 pub use noctule_packets::{QoS, ReasonCode};
 pub use options::{Durability, ListenerOptions, Scheme, ServerOptions};
 pub use proxy::Network;
+pub use tap::{Tap, TapOptions, Tapped, tap_qos};
 pub use tls::{ClientCertificates, TlsVersion};

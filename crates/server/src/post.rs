@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::{Registry, Token, Waker};
 use noctule_broker::{Batch, ClientInfo, ConnectionId, Decision, Peer, Rule, Time};
-use noctule_packets::ReasonCode;
+use noctule_packets::{QoS, ReasonCode};
 
 use crate::admission::Ticket;
 use crate::transport::Transport;
@@ -31,10 +31,21 @@ pub(crate) enum Message {
     Disconnect(Box<str>, ReasonCode),
     /// Who is here is to be sent there.
     Clients(Sender<Vec<ClientInfo>>),
+    /// Publish on the broker's own account.
+    Publish(Box<Publication>),
     /// End all connections by then.
     Stop(Time),
     #[cfg(test)]
     Panic,
+}
+
+/// A message from outside the workers.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub topic: Box<str>,
+    pub payload: Box<[u8]>,
+    pub qos: QoS,
+    pub retain: bool,
 }
 
 /// A connection on its way to the worker that owns its client.
@@ -115,6 +126,11 @@ impl Post {
 
     pub fn is_empty(&self) -> bool {
         self.waiting.load(SeqCst) == 0
+    }
+
+    /// Messages that the owner has not taken yet.
+    pub fn len(&self) -> usize {
+        self.waiting.load(SeqCst)
     }
 
     /// Whether the owner has more to do than it can. If so the caller, another worker, is

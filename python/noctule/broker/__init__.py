@@ -22,8 +22,10 @@ from noctule.broker.authentication import (
 from noctule.broker.broker import Broker
 from noctule.broker.errors import BrokerError, EngineFailedError, ExposedListenerError, StartError
 from noctule.broker.events import Event, EventStream
+from noctule.broker.exposure import refuse_exposed
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Limits, ProtocolOptions
+from noctule.broker.tap import TappedMessage
 
 __all__ = [
     "Accept",
@@ -47,4 +49,6 @@ __all__ = [
     "Refuse",
     "Sessions",
     "StartError",
+    "TappedMessage",
+    "refuse_exposed",
 ]

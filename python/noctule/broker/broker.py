@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -19,14 +19,17 @@ from noctule.broker.door import Door, rules_json
 from noctule.broker.errors import BrokerError, EngineFailedError, StartError
 from noctule.broker.events import EventStream, Reports
 from noctule.broker.exposure import refuse_exposed
+from noctule.broker.hooks import EventHook, Hooks
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOptions
+from noctule.broker.tap import Tap, TapHandler
 
 __all__ = ["Broker"]
 
 STOP_TIMEOUT_SECONDS = 5.0
 AUTHENTICATION_TIMEOUT_SECONDS = 10.0
 ADMINISTRATIVE_ACTION = 0x98
+BUSY_SECONDS = 0.001
 
 REMEDIES = {
     errno.EADDRINUSE: "another program listens there: stop it, or listen on another port",
@@ -76,6 +79,8 @@ class Broker:
             refuse_exposed(self.options.listeners)
         self._engine = Engine(self.options.engine_json(authentication=authenticator is not None))
         self._reports = Reports(self._engine)
+        self._hooks = Hooks()
+        self._taps: list[Tap] = []
         if authenticator is not None:
             self._door = Door(self._engine, authenticator, authentication_timeout_seconds)
 
@@ -92,10 +97,13 @@ class Broker:
             await self.stop()
             raise
         self._reports.start()
+        self._hooks.start(self.events)
         if self._door is not None:
             self._door.start()
         if isinstance(self._authenticator, AccessControl):
             await self._authenticator.attach(self)
+        for tap in self._taps:
+            await tap.start(self._engine)
 
     async def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
         """Disconnect every client, end the threads and let `serve_forever` return.
@@ -104,12 +112,15 @@ class Broker:
         Stopping a broker that does not run does nothing. EngineFailedError where the engine had
         stopped by itself.
         """
+        for tap in self._taps:
+            await tap.stop()
         try:
             await asyncio.to_thread(self._engine.stop, timeout_seconds)
         except RuntimeError as error:
             raise EngineFailedError(str(error)) from error
         finally:
             await self._reports.finished()
+            await self._hooks.finished()
             if self._door is not None:
                 await self._door.finished()
             if isinstance(self._authenticator, AccessControl):
@@ -202,6 +213,47 @@ class Broker:
         None allows everything. ValueError for a rule that is none.
         """
         self._engine.set_permissions(client, rules_json(rules))
+
+    def on_connected(self, hook: EventHook) -> EventHook:
+        """Tell the function, in batches, of clients that came in; set before the start."""
+        self._hooks.add("connected", hook)
+        return hook
+
+    def on_disconnected(self, hook: EventHook) -> EventHook:
+        """Tell the function, in batches, of connections that ended; set before the start."""
+        self._hooks.add("disconnected", hook)
+        return hook
+
+    def on_dropped(self, hook: EventHook) -> EventHook:
+        """Tell the function, in batches, of messages that did not reach a client."""
+        self._hooks.add("dropped", hook)
+        return hook
+
+    def tap(
+        self, topic_filter: str, *, batch: int = 1000, linger: float = 0.05, name: str | None = None
+    ) -> Callable[[TapHandler], TapHandler]:
+        """Bring every message of the filter to the function, up to `batch` at a time.
+
+        A batch that is not full waits `linger` seconds for more. With a `name` messages wait
+        while the function is away (`noctule.broker.tap` says more). Set before the start.
+        """
+
+        def decorate(handler: TapHandler) -> TapHandler:
+            self._taps.append(Tap(topic_filter, handler, batch, linger, name))
+            return handler
+
+        return decorate
+
+    async def publish(
+        self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False
+    ) -> None:
+        """Publish on the broker's own account; messages of one topic stay in their order.
+
+        Returns once the engine has taken it, which says nothing of the disk. ValueError for a
+        topic that is none, or begins with `$`.
+        """
+        while not self._engine.publish(topic, payload, qos, retain):  # noqa: ASYNC110
+            await asyncio.sleep(BUSY_SECONDS)
 
     def events(self) -> EventStream:
         """What happens from now on, in batches, until the broker stops.

@@ -22,6 +22,9 @@ def explanation(listener: Listener) -> str:
         f"{listener.url} can be reached from other machines, and no authentication is set up, "
         "so the broker does not start. Either listen on this machine alone:\n\n"
         f'    listeners = ["{local}"]          or  --listen {local}\n\n'
+        "or say who may come in; `noctule passwd --create users.pw NAME` makes the file:\n\n"
+        "    [access]\n"
+        '    password_file = "users.pw"\n\n'
         "or, where everybody who reaches the address may publish and read everything, say so:\n\n"
         "    [[listeners]]\n"
         f'    scheme = "{listener.scheme}"\n'

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from noctule.broker import BrokerOptions
+    from noctule.config import Configuration
 
 __all__ = ["serve"]
 
@@ -67,28 +67,37 @@ def serve(file: Path | None, check: bool, **given: Any) -> None:
         asyncio.run(run(options))
 
 
-def options_from(file: Path | None, given: dict[str, Any]) -> "BrokerOptions":
+def options_from(file: Path | None, given: dict[str, Any]) -> "Configuration":
     """The options of all sources; ends the process with the problems where there are any."""
-    from noctule.broker import Broker, ExposedListenerError
-    from noctule.config import ConfigurationError, load_options
+    from noctule.access import AccessError
+    from noctule.broker import ExposedListenerError
+    from noctule.config import ConfigurationError, broker_of, load_options
 
     command_line = {key: value for key, value in given.items() if value not in (None, ())}
     try:
         options = load_options(file, os.environ, command_line)
-        Broker(options)  # what neither the file's reader nor the classes know, the engine does
-    except (ConfigurationError, ExposedListenerError, ValueError) as error:
+        broker_of(options)  # what neither the file's reader nor the classes know, the engine does
+    except (
+        ConfigurationError,
+        ExposedListenerError,
+        AccessError,
+        ImportError,
+        ValueError,
+        OSError,
+    ) as error:
         click.echo(error, err=True)
         sys.exit(2)
     return options
 
 
-async def run(options: "BrokerOptions") -> None:
+async def run(options: "Configuration") -> None:
     """Serve until SIGINT or SIGTERM cancels this task; one line when ready."""
-    from noctule.broker import Broker, BrokerError
+    from noctule.broker import BrokerError
+    from noctule.config import broker_of
 
     cancel_on_signals()
     try:
-        async with Broker(options) as broker:
+        async with broker_of(options) as broker:
             click.echo(f"noctule is ready: {' '.join(broker.addresses)}")
             await broker.serve_forever()
     except BrokerError as error:

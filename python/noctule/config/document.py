@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from noctule.broker import Listener
-from noctule.config.schema import all_keys, dotted, section_of, toml_value
+from noctule.config.schema import all_keys, dotted, is_list, section_of, toml_value
 from noctule.config.source import KeyPath
 
 __all__ = ["configuration_reference", "default_configuration"]
@@ -32,11 +32,12 @@ HEADER = """\
 def default_configuration() -> str:
     """The whole default configuration as a commented TOML file that can be read back."""
     lines = [HEADER]
+    lists = [path for path, field in all_keys() if is_list(field)]
     for path, field in all_keys():
         section = section_of(field)
-        if path[0] == "listeners" and len(path) > 1:
+        if path[:-1] in lists:
             continue
-        if path[0] != "listeners" and section is not None:
+        if path not in lists and section is not None:
             lines += [comment(field), f"[{dotted(path)}]", ""]
             continue
         lines += [comment(field), *choices_comment(field), assignment(path, field), ""]
@@ -106,20 +107,20 @@ def configuration_reference() -> str:
         "broker does not start, and says which line to change.",
         "",
     ]
-    top: list[Option] = [(p, f) for p, f in all_keys() if len(p) == 1 and not is_table(p, f)]
+    top: list[Option] = [(p, f) for p, f in all_keys() if len(p) == 1 and not is_table(f)]
     lines += ["## At the top of the file", "", *table(top)]
     for path, field in all_keys():
         if section_of(field) is None:
             continue
         below: list[Option] = [(p, f) for p, f in all_keys() if p[:-1] == path]
-        title = f"[[{path[0]}]]" if path == ("listeners",) else f"[{dotted(path)}]"
+        title = f"[[{dotted(path)}]]" if is_list(field) else f"[{dotted(path)}]"
         lines += [f"## `{title}`", "", *wrapped(field.description or "", ""), "", *table(below)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def is_table(path: KeyPath, field: FieldInfo) -> bool:
-    """Whether the option is a section of its own; the listeners are that and a value too."""
-    return section_of(field) is not None and path != ("listeners",)
+def is_table(field: FieldInfo) -> bool:
+    """Whether the option is a section of its own; a list of tables is that and a value too."""
+    return section_of(field) is not None and not is_list(field)
 
 
 def table(options: list[Option]) -> list[str]:

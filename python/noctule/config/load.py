@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from noctule.broker import BrokerOptions
+from noctule.config.configuration import Configuration
 from noctule.config.environment import read_environment
 from noctule.config.errors import ConfigurationError
 from noctule.config.explain import explain
@@ -20,7 +20,7 @@ def load_options(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     command_line: Mapping[str, Any] | None = None,
-) -> BrokerOptions:
+) -> Configuration:
     """The options that the three sources make together; later ones win.
 
     `environment` is usually `os.environ`; `command_line` holds options by their key, only those
@@ -31,7 +31,7 @@ def load_options(
     sources.append(command_line_source(command_line or {}))
     merged = merge(sources)
     try:
-        return BrokerOptions.model_validate(merged.values)
+        return Configuration.model_validate(merged.values)
     except ValidationError as error:
         raise ConfigurationError(explain(error, merged)) from error
 

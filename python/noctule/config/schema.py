@@ -1,20 +1,20 @@
 """The tree of options as it can be asked: which keys there are, and what each is."""
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from noctule.broker import BrokerOptions
+from noctule.config.configuration import Configuration
 from noctule.config.source import KeyPath
 
-__all__ = ["all_keys", "dotted", "field_at", "section_of", "toml_value"]
+__all__ = ["all_keys", "dotted", "field_at", "is_list", "section_of", "toml_value"]
 
 
 def field_at(path: KeyPath) -> FieldInfo | None:
     """The option at the key path; None where there is none. Positions in lists are passed over."""
-    model: type[BaseModel] | None = BrokerOptions
+    model: type[BaseModel] | None = Configuration
     found: FieldInfo | None = None
     for key in path:
         if isinstance(key, int):
@@ -34,8 +34,13 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
+def is_list(field: FieldInfo) -> bool:
+    """Whether the section is a list of tables, `[[listeners]]`."""
+    return section_of(field) is not None and get_origin(field.annotation) is tuple
+
+
 def all_keys(
-    model: type[BaseModel] = BrokerOptions, above: KeyPath = ()
+    model: type[BaseModel] = Configuration, above: KeyPath = ()
 ) -> Iterator[tuple[KeyPath, FieldInfo]]:
     """Yield every option and section with its key path, in the order of the classes."""
     for name, field in model.model_fields.items():
@@ -62,5 +67,8 @@ def toml_value(value: object) -> str:
         return str(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        pairs = (f"{key} = {toml_value(each)}" for key, each in value.items())
+        return "{ " + ", ".join(pairs) + " }" if value else "{}"
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

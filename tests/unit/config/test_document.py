@@ -4,29 +4,33 @@ import re
 import tomllib
 from pathlib import Path
 
-from noctule.broker import BrokerOptions
-from noctule.config import configuration_reference, default_configuration, load_options
-from noctule.config.schema import all_keys, section_of
+from noctule.config import (
+    Configuration,
+    configuration_reference,
+    default_configuration,
+    load_options,
+)
+from noctule.config.schema import all_keys, dotted, is_list, section_of
 
 
 def test_default_configuration_is_the_default(tmp_path: Path) -> None:
     file = tmp_path / "noctule.toml"
     file.write_text(default_configuration(), encoding="utf-8")
-    assert load_options(file) == BrokerOptions()
+    assert load_options(file) == Configuration()
 
 
 def test_default_configuration_stays_right_with_every_line_uncommented(tmp_path: Path) -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", default_configuration(), flags=re.MULTILINE)
-    assert set(tomllib.loads(text)) == set(BrokerOptions.model_fields)
+    assert set(tomllib.loads(text)) == set(Configuration.model_fields)
 
 
 def test_every_option_is_printed_with_a_comment() -> None:
     lines = default_configuration().splitlines()
     for path, field in all_keys():
-        if path[0] == "listeners" and len(path) > 1:
+        if path[:-1] in (("listeners",), ("access", "rules")):
             continue
-        is_section = section_of(field) is not None and path != ("listeners",)
-        start = f"[{path[0]}]" if is_section else f"{path[-1]} ="
+        is_section = section_of(field) is not None and not is_list(field)
+        start = f"[{dotted(path)}]" if is_section else f"{path[-1]} ="
         found = [number for number, line in enumerate(lines) if line.lstrip("# ").startswith(start)]
         assert found, path
         assert lines[found[0] - 1].startswith("# "), path
@@ -40,4 +44,4 @@ def test_reference_names_every_option() -> None:
     page = configuration_reference()
     for path, field in all_keys():
         assert field.description, path
-        assert f"`{path[-1]}`" in page or f"`[{path[-1]}]`" in page, path
+        assert f"`{path[-1]}`" in page or f"`[{dotted(path)}]`" in page, path

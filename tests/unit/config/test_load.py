@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from noctule.broker import BrokerOptions
-from noctule.config import ConfigurationError, load_options
+from noctule.config import Configuration, ConfigurationError, load_options
 
 
 def written(folder: Path, text: str) -> Path:
@@ -15,14 +14,14 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_nothing_given_is_the_default() -> None:
-    assert load_options() == BrokerOptions()
+    assert load_options() == Configuration()
 
 
 def test_file_sets_options(tmp_path: Path) -> None:
     file = written(tmp_path, 'workers = 3\n[limits]\nqueue_full = "reject"\n')
     options = load_options(file)
     assert (options.workers, options.limits.queue_full) == (3, "reject")
-    assert options.limits.receive_maximum == BrokerOptions().limits.receive_maximum
+    assert options.limits.receive_maximum == Configuration().limits.receive_maximum
 
 
 def test_environment_wins_over_file_key_by_key(tmp_path: Path) -> None:

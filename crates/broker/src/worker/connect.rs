@@ -11,7 +11,7 @@ use crate::access::{Permissions, Rule};
 use crate::aliases::OutgoingAliases;
 use crate::bucket::Bucket;
 use crate::connection::{Rates, Stage};
-use crate::effect::Event;
+use crate::effect::{Event, INTERNAL_PREFIX};
 use crate::key::{ConnectionId, SessionKey};
 use crate::options::Limits;
 use crate::session::{NEVER_EXPIRES, Session, Will};
@@ -44,11 +44,16 @@ impl Worker {
             let problem = properties.byte(PropertyId::RequestProblemInformation);
             connection.problem_information = problem != Some(0);
         }
+        let is_internal = connection.peer.is_internal;
         if let Err(refusal) = self.check_connect(&connect) {
             return self.refuse_connect(id, &connect, refusal, now);
         }
+        if connect.client_identifier.starts_with(INTERNAL_PREFIX) && !is_internal {
+            let reason = ReasonCode::CLIENT_IDENTIFIER_NOT_VALID;
+            return self.refuse_connect(id, &connect, reason.into(), now);
+        }
         let method = connect.properties.string(PropertyId::AuthenticationMethod);
-        if self.shared.options.authentication {
+        if self.shared.options.authentication && !is_internal {
             return self.begin_authentication(id, &connect, body);
         }
         if method.is_some() {
@@ -273,7 +278,10 @@ impl Worker {
         };
         connection.stage = Stage::Open;
         connection.session = key;
-        connection.keep_alive = keep_alive;
+        connection.keep_alive = match connection.peer.is_internal {
+            true => 0,
+            false => keep_alive,
+        };
         if connect.version == Version::V5 {
             let two_byte = |property| connect.properties.two_byte(property);
             connection.receive_maximum = two_byte(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX);

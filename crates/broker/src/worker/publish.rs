@@ -7,7 +7,7 @@ use noctule_packets::{
 use super::Worker;
 use super::deliver::Publication;
 use crate::connection::pause;
-use crate::key::ConnectionId;
+use crate::key::{ConnectionId, SessionKey};
 use crate::message::{Head, Message, Parts, travelling_properties};
 use crate::routes::Seen;
 use crate::shared::Pressure;
@@ -297,6 +297,25 @@ impl Worker {
             }
         }
         self.route(publication, seen, now)
+    }
+
+    /// Publishes on the broker's own account. The topic is a valid topic name; of the
+    /// others nothing is asked, and no permission either.
+    pub fn publish_own(&mut self, topic: &str, payload: &[u8], qos: QoS, retain: bool, now: Time) {
+        let head = Head {
+            publisher: SessionKey::BROKER,
+            arrived: now,
+            deadline: Time::NEVER,
+            qos,
+            retain,
+        };
+        let parts = Parts {
+            topic: topic.as_bytes(),
+            properties: &[],
+            payload,
+        };
+        self.publish_message(Message::new(head, parts), now);
+        self.settle(now);
     }
 
     /// Publishes on the broker's own account, or on that of a client that is gone.

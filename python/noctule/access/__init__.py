@@ -1,0 +1,40 @@
+"""Who are you, and what may you do: authenticators and access rules."""
+
+from noctule.access.access import Access
+from noctule.access.acl_file import read_acl_file
+from noctule.access.chain import DENIED, Denied, Identity, Link, Mechanism, Verdict
+from noctule.access.errors import AccessError, BackEndError, PasswordFileError, RuleError
+from noctule.access.explain import Explanation, explain
+from noctule.access.function import Function
+from noctule.access.hashing import PasswordChecker
+from noctule.access.options import AccessOptions, access_of
+from noctule.access.password_file import PasswordFile
+from noctule.access.peer import Peer
+from noctule.access.rules import Principal, Rule, engine_rules, rules_from
+
+__all__ = [
+    "DENIED",
+    "Access",
+    "AccessError",
+    "AccessOptions",
+    "BackEndError",
+    "Denied",
+    "Explanation",
+    "Function",
+    "Identity",
+    "Link",
+    "Mechanism",
+    "PasswordChecker",
+    "PasswordFile",
+    "PasswordFileError",
+    "Peer",
+    "Principal",
+    "Rule",
+    "RuleError",
+    "Verdict",
+    "access_of",
+    "engine_rules",
+    "explain",
+    "read_acl_file",
+    "rules_from",
+]

@@ -1,0 +1,60 @@
+"""The ports of the chain: who asks a client for a name and a password, or a mechanism."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from noctule.access.rules import Rule
+from noctule.broker import Answer, AuthenticationRequest
+
+__all__ = ["Identity", "Link", "Mechanism", "Verdict", "DENIED", "Denied"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a client has proved to be."""
+
+    user: str | None
+    groups: frozenset[str] = frozenset()
+    rules: tuple[Rule, ...] = ()
+    """Looked at before the configured ones."""
+    claims: Mapping[str, str] = field(default_factory=dict)
+    expires_at: float | None = None
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The client is known, or ought to be, and has not proved it."""
+
+    reason_code: int = 0x86
+
+
+DENIED = Denied()
+
+Verdict = Identity | Denied | None
+"""None: nothing is known of this client, the next may be asked."""
+
+
+class Link(Protocol):
+    """Knows some of the clients that come with a user name and a password, or with nothing."""
+
+    async def identify(self, request: AuthenticationRequest) -> Verdict:
+        """Say who it is. Raising denies."""
+
+    async def close(self) -> None:
+        """Give back what is held."""
+
+
+class Mechanism(Protocol):
+    """Enhanced authentication by one method (MQTT 5.0 §4.12).
+
+    Its Accept carries `data`; who it is, and what goes with it, is in the Identity.
+    """
+
+    method: str
+
+    async def step(
+        self, request: AuthenticationRequest, *, first: bool
+    ) -> tuple[Identity, bytes | None] | Answer:
+        """Who the client is and the last data for it, or a Challenge, or a Refuse."""

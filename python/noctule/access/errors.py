@@ -1,0 +1,27 @@
+"""What can go wrong with access control.
+
+    AccessError
+    ├── RuleError             a rule cannot be read, or not be put into words for a client
+    ├── PasswordFileError     a password file cannot be read
+    └── BackEndError          a service that decides did not answer, or not in its terms
+
+All of them deny.
+"""
+
+__all__ = ["AccessError", "BackEndError", "PasswordFileError", "RuleError"]
+
+
+class AccessError(Exception):
+    """Base of everything access control raises by itself."""
+
+
+class RuleError(AccessError, ValueError):
+    """A rule that cannot be read, or put into words for a client; the text says which."""
+
+
+class PasswordFileError(AccessError):
+    """A password file that cannot be read; the text names file and line, never a secret."""
+
+
+class BackEndError(AccessError):
+    """A service that was asked about a client did not answer, or not in its terms."""

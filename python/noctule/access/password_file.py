@@ -1,0 +1,104 @@
+"""A file of users and their passwords: a line `name:$argon2id$…` for each.
+
+`noctule passwd` writes it. It is read again when it changes; one that cannot be read then is
+reported, and the one before stays in force.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from noctule.access.chain import DENIED, Identity, Verdict
+from noctule.access.errors import PasswordFileError
+from noctule.access.hashing import PasswordChecker
+from noctule.broker import AuthenticationRequest
+
+__all__ = ["PasswordFile", "read_records"]
+
+LOOK_SECONDS = 1.0
+
+logger = logging.getLogger("noctule.access")
+
+Stamp = tuple[int, int, int]
+
+
+class PasswordFile:
+    """The users of one file. PasswordFileError where it cannot be read at first."""
+
+    def __init__(self, file: Path, checker: PasswordChecker | None = None) -> None:
+        self._file = file
+        self._checker = checker or PasswordChecker()
+        self._stamp = stamp_of(file)
+        self._looked = time.monotonic()
+        self._records = read_records(file, "$argon2")
+        self._imitate()
+
+    async def identify(self, request: AuthenticationRequest) -> Verdict:
+        """The user, if the password is theirs; nothing is known of users not in the file."""
+        if request.user is None:
+            return None
+        self._look()
+        record = self._records.get(request.user)
+        right = await self._checker.is_right(record, request.password or b"")
+        if record is None:
+            return None
+        return Identity(request.user) if right else DENIED
+
+    async def close(self) -> None:
+        """End the threads."""
+        self._checker.close()
+
+    def _look(self) -> None:
+        """Read the file again if it has changed; at most once a second."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            stamp = stamp_of(self._file)
+            if stamp == self._stamp:
+                return
+            self._records = read_records(self._file, "$argon2")
+        except PasswordFileError as error:
+            logger.error("%s; the users read before stay in force", error)
+            return
+        self._stamp = stamp
+        self._imitate()
+        logger.info("%s: %d users", self._file, len(self._records))
+
+    def _imitate(self) -> None:
+        for record in self._records.values():
+            self._checker.imitate(record)
+            return
+
+
+def stamp_of(file: Path) -> Stamp:
+    """Changes when the file does."""
+    try:
+        status = os.stat(file)
+    except OSError as error:
+        raise PasswordFileError(f"{file} cannot be read: {error.strerror}") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def read_records(file: Path, beginning: str) -> dict[str, str]:
+    """The records by user; each begins with `beginning`. PasswordFileError names the line."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PasswordFileError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PasswordFileError(f"{file} is not UTF-8 at byte {error.start}") from error
+    records: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        # A hash holds no colon, so a user name may.
+        user, colon, record = line.strip().rpartition(f":{beginning}")
+        if not colon or not user:
+            raise PasswordFileError(f"{file}, line {number}: not NAME:{beginning}…")
+        if user in records:
+            raise PasswordFileError(f"{file}, line {number}: the user stands there twice")
+        records[user] = beginning + record
+    return records
