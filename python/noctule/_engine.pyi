@@ -115,7 +115,11 @@ class Engine:
         """Publish on the broker's own account; False: try again a little later."""
 
     def tap(
-        self, name: str, filter: str, qos: int = 1, kept: bool = False  # noqa: A002
+        self,
+        name: str,
+        filter: str,
+        qos: int = 1,
+        kept: bool = False,  # noqa: A002
     ) -> Tap:
         """Open a tap; `kept`: messages wait for it while it is not there."""
 
