@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listeners: Vec<Listener>,
+    /// To take the listeners out of the poll while they are left alone: a full queue
+    /// would wake the worker again and again for nothing.
+    registry: Registry,
     /// A descriptor to give up when there is none left, so that a connection can be taken
     /// and closed: otherwise it would stay in the queue, and so would its edge.
     reserve: Option<File>,
@@ -31,6 +34,7 @@ pub(crate) struct Acceptor {
 #[derive(Debug)]
 struct Listener {
     number: u16,
+    token: Token,
     socket: Source,
     ready: bool,
 }
@@ -42,19 +46,25 @@ enum Source {
 }
 
 impl Source {
-    fn new(socket: ListenSocket, registry: &Registry, token: Token) -> io::Result<Source> {
-        Ok(match socket {
-            ListenSocket::Tcp(socket) => {
-                let mut socket = TcpListener::from_std(socket);
-                registry.register(&mut socket, token, Interest::READABLE)?;
-                Source::Tcp(socket)
-            }
-            ListenSocket::Unix(socket) => {
-                let mut socket = UnixListener::from_std(socket);
-                registry.register(&mut socket, token, Interest::READABLE)?;
-                Source::Unix(socket)
-            }
-        })
+    fn new(socket: ListenSocket) -> Source {
+        match socket {
+            ListenSocket::Tcp(socket) => Source::Tcp(TcpListener::from_std(socket)),
+            ListenSocket::Unix(socket) => Source::Unix(UnixListener::from_std(socket)),
+        }
+    }
+
+    fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Source::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+            Source::Unix(socket) => registry.register(socket, token, Interest::READABLE),
+        }
+    }
+
+    fn ignore(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Source::Tcp(socket) => registry.deregister(socket),
+            Source::Unix(socket) => registry.deregister(socket),
+        }
     }
 
     fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
@@ -95,9 +105,12 @@ impl Acceptor {
     ) -> io::Result<Acceptor> {
         let mut listeners = Vec::with_capacity(sockets.len());
         for (index, listening) in sockets.into_iter().enumerate() {
-            let socket = Source::new(listening.socket, registry, token(index))?;
+            let mut socket = Source::new(listening.socket);
+            let token = token(index);
+            socket.watch(registry, token)?;
             listeners.push(Listener {
                 number: listening.listener,
+                token,
                 socket,
                 ready: false,
             });
@@ -105,6 +118,7 @@ impl Acceptor {
         let reserve = Some(spare_descriptor()?);
         Ok(Acceptor {
             listeners,
+            registry: registry.try_clone()?,
             reserve,
             paused_until: None,
             logged: None,
@@ -130,7 +144,16 @@ impl Acceptor {
 
     /// Goes on if the pause is over.
     pub fn resume_due(&mut self, now: Time) {
-        self.paused_until = self.paused_until.filter(|until| *until > now);
+        if self.paused_until.is_none_or(|until| until > now) {
+            return;
+        }
+        self.paused_until = None;
+        for listener in &mut self.listeners {
+            listener.ready = true;
+            if let Err(error) = listener.socket.watch(&self.registry, listener.token) {
+                tracing::error!("a listener cannot be watched: {error}");
+            }
+        }
     }
 
     /// Closes the listeners; what still waits in their queues is reset.
@@ -162,12 +185,22 @@ impl Acceptor {
                 }
                 Err(error) => {
                     self.log(now, &error);
-                    self.paused_until = Some(now.after(PAUSE));
+                    self.pause(now);
                     return Accepted::Nothing;
                 }
             }
         }
         Accepted::Nothing
+    }
+
+    /// Leaves the listeners alone for a while.
+    fn pause(&mut self, now: Time) {
+        self.paused_until = Some(now.after(PAUSE));
+        for listener in &mut self.listeners {
+            if let Err(error) = listener.socket.ignore(&self.registry) {
+                tracing::error!("a listener cannot be left alone: {error}");
+            }
+        }
     }
 
     /// Gives up the reserve for one connection, closes that, and takes the reserve back.
