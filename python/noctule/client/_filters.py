@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Iterable
 
 from noctule.client._flow import Flow
@@ -22,6 +23,9 @@ __all__ = ["Filters"]
 
 logger = logging.getLogger("noctule.client")
 
+MAX_FIRST_IDENTIFIER = 200_000_000
+"""Subscription identifiers go up to 268,435,455."""
+
 UNCLAIMED_LIMIT = 1000
 """Messages of a continued session that wait for their subscription, before reading stops."""
 
@@ -31,7 +35,10 @@ class Filters(Flow):
 
     def __init__(self, url: str, options: ClientOptions | None) -> None:
         super().__init__(url, options)
-        self._routes = Routes()
+        # A session of an earlier run may still bring messages with that run's identifiers.
+        is_earlier = not self._options.clean_start or self._options.outbox is not None
+        first_identifier = 1 + secrets.randbelow(MAX_FIRST_IDENTIFIER) if is_earlier else 1
+        self._routes = Routes(first_identifier)
         self._subscriptions: set[Subscription] = set()
         # Requests under way: packet identifier → what is done with the answer.
         self._subscribing: dict[int, list[FilterEntry]] = {}

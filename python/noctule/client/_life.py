@@ -128,6 +128,7 @@ class Life(Filters):
         if connection is not None and self._session.phase is Phase.CONNECTED:
             leaves_session = self._options.client_id is not None or self._outbox is not None
             expiry = None if leaves_session or self._version < Version.V5 else 0
+            self._is_online = self._is_quick = False  # Nothing follows DISCONNECT.
             self._session.disconnect(
                 asyncio.get_running_loop().time(), session_expiry_interval=expiry
             )
@@ -187,6 +188,7 @@ class Life(Filters):
             case Refused():
                 self._supervisor.refused(event)
             case Disconnected():
+                self._is_online = self._is_quick = False
                 self._supervisor.disconnected(event)
 
     def _connected(self, event: Connected) -> None:

@@ -92,11 +92,11 @@ class Routes:
     one before them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_identifier: int = 1) -> None:
         self.entries: dict[str, FilterEntry] = {}
         self._by_identifier: dict[int, FilterEntry] = {}
         self._tree = FilterTree()
-        self._next_identifier = 1
+        self._next_identifier = first_identifier
         self.by_topic: dict[str, Route] = {}
         self.by_identifiers: dict[tuple[int, ...], Route] = {}
 

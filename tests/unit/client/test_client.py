@@ -698,6 +698,45 @@ async def test_any_await_can_be_cancelled() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_nothing_is_sent_after_disconnect() -> None:
+    async with scripted() as server:
+        async with connect(server.url) as client:
+            stop = False
+
+            async def publish() -> None:
+                while not stop:
+                    await client.publish("a", b"x")
+                    await asyncio.sleep(0)
+
+            publishing = asyncio.create_task(publish())
+            await asyncio.sleep(0.02)
+        stop = True
+        with pytest.raises(ClientClosedError):
+            await publishing
+        kinds = [type(packet) for packet in server.peers[0].seen]
+        assert kinds.index(Disconnect) == len(kinds) - 1
+
+
+async def test_messages_of_an_earlier_run_find_their_subscription() -> None:
+    """Whatever its identifiers were: the new run's are others."""
+
+    async def resumed(peer: Peer) -> None:
+        await peer.accept(session_present=True)
+        for topic, identifier in (("a", 1), ("b", 2)):
+            tag = Properties([(PropertyId.SUBSCRIPTION_IDENTIFIER, identifier)])
+            peer.send(Publish(topic, b"kept", properties=tag))
+        await peer.serve()
+
+    async with (
+        scripted(resumed) as server,
+        connect(server.url, client_id="me", clean_start=False) as client,
+    ):
+        await asyncio.sleep(0.05)
+        async with client.subscribe("b") as second, client.subscribe("a") as first:
+            assert (await first.next(1)).topic == "a"
+            assert (await second.next(1)).topic == "b"
+
+
 # --- Enhanced authentication ----------------------------------------------------------
 
 
