@@ -11,11 +11,12 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::Errno;
 
 use crate::error::StoreError;
 
@@ -48,7 +49,7 @@ impl Directory {
         let lock = private_file(&path.join("lock")).map_err(io())?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Errno::WOULDBLOCK) => {
                 let directory = path.to_owned();
                 return Err(StoreError::Locked { directory });
             }
@@ -175,18 +176,26 @@ impl Directory {
         if file.metadata()?.len() >= bytes {
             return Ok(());
         }
-        let filled = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes);
-        if let Err(errno) = filled {
+        let filled = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            // Not every file system can: then it is written.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, bytes),
+            filled => filled.map_err(io::Error::from),
+        };
+        if filled.is_err() {
             file.set_len(0)?;
-            return Err(errno.into());
         }
-        Ok(())
+        filled
     }
 
     /// Gives the reserve back to the file system.
     pub fn release_reserve(&self) -> io::Result<()> {
         private_file(&self.reserve())?.set_len(0)
     }
+}
+
+fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+    file.sync_data()
 }
 
 /// Opens a file for reading and writing, made with mode 0600 if it is not there.

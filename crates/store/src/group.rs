@@ -2,7 +2,8 @@
 
 use rusqlite::Connection;
 
-use crate::index::{Index, Location};
+use crate::index::Index;
+use crate::location::Location;
 use crate::pending::Submission;
 use crate::reader::read_row;
 use crate::record;

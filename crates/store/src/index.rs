@@ -4,40 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
+use crate::location::Location;
+use crate::queue::Queue;
 use crate::record::{Head, Operation};
-
-/// Place of a record: row (40 bits), offset in the row (24 bits), length.
-///
-/// Twelve bytes, because there is one for every record that is alive.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Location([u32; 3]);
-
-impl Location {
-    /// No record is of length 0.
-    const NONE: Location = Location([0; 3]);
-
-    pub fn new(row: u64, offset: usize, bytes: usize) -> Location {
-        debug_assert!(row < 1 << 40 && offset < 1 << 24 && bytes <= u32::MAX as usize);
-        let low = (row as u32 & 0xFF) << 24 | offset as u32;
-        Location([(row >> 8) as u32, low, bytes as u32])
-    }
-
-    pub fn row(self) -> u64 {
-        u64::from(self.0[0]) << 8 | u64::from(self.0[1] >> 24)
-    }
-
-    pub fn offset(self) -> usize {
-        self.0[1] as usize & 0xFF_FFFF
-    }
-
-    pub fn bytes(self) -> usize {
-        self.0[2] as usize
-    }
-
-    fn exists(self) -> bool {
-        self != Location::NONE
-    }
-}
 
 /// What one key has.
 struct Entry {
@@ -48,86 +17,6 @@ struct Entry {
 impl Entry {
     fn is_empty(&self) -> bool {
         !self.value.exists() && self.queue.is_none()
-    }
-}
-
-/// Entries below a key, by ascending sequence.
-///
-/// Nearly always appended at the back and removed at the front. What is removed in
-/// between leaves a hole ([`Location::NONE`]) until the holes are half of it.
-#[derive(Default)]
-struct Queue {
-    entries: VecDeque<(u64, Location)>,
-    holes: usize,
-    bytes: u64,
-}
-
-impl Queue {
-    fn len(&self) -> usize {
-        self.entries.len() - self.holes
-    }
-
-    fn position(&self, sequence: u64) -> Result<usize, usize> {
-        self.entries
-            .binary_search_by_key(&sequence, |entry| entry.0)
-    }
-
-    fn find(&self, sequence: u64) -> Location {
-        self.position(sequence)
-            .map_or(Location::NONE, |at| self.entries[at].1)
-    }
-
-    /// Returns what was there before.
-    fn insert(&mut self, sequence: u64, location: Location) -> Location {
-        self.bytes += location.bytes() as u64;
-        if self.entries.back().is_none_or(|last| last.0 < sequence) {
-            self.entries.push_back((sequence, location));
-            return Location::NONE;
-        }
-        match self.position(sequence) {
-            Ok(at) => {
-                let before = std::mem::replace(&mut self.entries[at].1, location);
-                self.bytes -= before.bytes() as u64;
-                self.holes -= usize::from(!before.exists());
-                before
-            }
-            Err(at) => {
-                self.entries.insert(at, (sequence, location));
-                Location::NONE
-            }
-        }
-    }
-
-    /// Returns what was there.
-    fn remove(&mut self, sequence: u64) -> Location {
-        let Ok(at) = self.position(sequence) else {
-            return Location::NONE;
-        };
-        let before = std::mem::replace(&mut self.entries[at].1, Location::NONE);
-        if !before.exists() {
-            return before;
-        }
-        self.bytes -= before.bytes() as u64;
-        self.holes += 1;
-        while self.entries.front().is_some_and(|entry| !entry.1.exists()) {
-            self.entries.pop_front();
-            self.holes -= 1;
-        }
-        if self.holes > 32 && self.holes * 2 > self.entries.len() {
-            self.entries.retain(|entry| entry.1.exists());
-            self.holes = 0;
-            self.entries.shrink_to_fit();
-        }
-        before
-    }
-
-    fn after(&self, sequence: Option<u64>) -> impl Iterator<Item = (u64, Location)> {
-        let from = match sequence {
-            None => 0,
-            Some(sequence) => self.position(sequence).map_or_else(|at| at, |at| at + 1),
-        };
-        let entries = self.entries.range(from..).copied();
-        entries.filter(|entry| entry.1.exists())
     }
 }
 
@@ -294,12 +183,13 @@ impl Index {
         let keys = self.keys_after(space, after);
         let queues = keys.filter_map(|(key, entry)| {
             let queue = entry.queue.as_deref()?;
+            let (first, last) = queue.ends()?;
             Some(QueueSummary {
                 key: key.to_vec(),
                 entries: queue.len(),
-                bytes: queue.bytes,
-                first: queue.entries.front()?.0,
-                last: queue.after(None).last().map(|entry| entry.0)?,
+                bytes: queue.bytes(),
+                first,
+                last,
             })
         });
         queues.take(most).collect()
@@ -431,7 +321,7 @@ impl Index {
     }
 
     fn release_queue(&mut self, queue: &Queue) {
-        for &(_, location) in &queue.entries {
+        for (_, location) in queue.after(None) {
             self.release(location);
         }
     }

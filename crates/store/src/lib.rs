@@ -27,6 +27,7 @@
 
 mod backup;
 mod batch;
+mod cell;
 mod checkpointer;
 mod committer;
 mod damage;
@@ -35,10 +36,12 @@ mod directory;
 mod error;
 mod group;
 mod index;
+mod location;
 mod maintenance;
 mod open;
 mod options;
 mod pending;
+mod queue;
 mod reader;
 mod record;
 mod recovery;
@@ -48,6 +51,7 @@ mod scan;
 mod statistics;
 mod store;
 mod tail;
+mod wreck;
 
 pub use backup::Progress;
 pub use batch::Batch;

@@ -15,7 +15,7 @@ use crate::reader::{read_row, vanished};
 use crate::record;
 use crate::row::RowBuilder;
 use crate::salvage;
-use crate::scan::{self, ScanError};
+use crate::scan;
 use crate::tail::Tail;
 
 /// What [`check`] found.
@@ -74,18 +74,6 @@ pub fn check(path: &Path) -> Result<Check, StoreError> {
         damage: findings.listed,
         damage_left_out: findings.left_out,
     })
-}
-
-impl From<ScanError> for OpenFault {
-    fn from(error: ScanError) -> OpenFault {
-        match error {
-            ScanError::Structure(what) => OpenFault::Structure(what),
-            ScanError::Database(source) => OpenFault::Error(StoreError::Database {
-                what: "reading the log",
-                source,
-            }),
-        }
-    }
 }
 
 /// Records gone through at a time.

@@ -13,7 +13,7 @@ use crate::options::Durability;
 use crate::recovery::RecoveryReport;
 use crate::salvage;
 use crate::scan::{self, Scan, ScanError};
-use crate::tail::{Mark, Tail};
+use crate::tail::Tail;
 
 /// A log ready to be written to.
 pub(crate) struct OpenedLog {
@@ -31,6 +31,15 @@ pub(crate) enum OpenFault {
     Error(StoreError),
 }
 
+impl From<ScanError> for OpenFault {
+    fn from(error: ScanError) -> OpenFault {
+        match error {
+            ScanError::Structure(what) => OpenFault::Structure(what),
+            ScanError::Database(source) => fault("reading the log")(source),
+        }
+    }
+}
+
 impl From<StoreError> for OpenFault {
     fn from(error: StoreError) -> OpenFault {
         OpenFault::Error(error)
@@ -44,7 +53,7 @@ fn fault(what: &'static str) -> impl Fn(rusqlite::Error) -> OpenFault {
     }
 }
 
-/// Opens the newest generation, repaired if need be.
+/// Opens the newest generation, repaired or made anew if need be.
 pub(crate) fn open_log(
     directory: &Directory,
     durability: Durability,
@@ -52,47 +61,31 @@ pub(crate) fn open_log(
     let mut findings = Findings::default();
     let mut quarantined = Vec::new();
     let mut generations = directory.generations()?;
-    let current = match generations.pop() {
-        Some(current) => current,
+    let mut generation = match generations.pop() {
+        Some(newest) => newest,
         None => create_first(directory)?,
     };
     for older in generations {
         // A newer one was being put in its place when the process ended.
         quarantined.extend(directory.quarantine_generation(older)?);
     }
-    let (tail, mark) = Tail::open(directory.path(), current)?;
-    match open_generation(directory, current, durability, mark) {
-        Ok((connection, scan, upgraded_from)) => {
-            let opened = Opened {
-                connection,
-                scan,
-                upgraded_from,
-            };
-            Ok(finish(opened, tail, current, findings, quarantined))
-        }
-        Err(OpenFault::Error(error)) => Err(error),
-        Err(OpenFault::Structure(what)) => {
-            findings.add(None, format!("the database's structure is damaged: {what}"));
-            drop(tail);
-            let next = salvage::make_anew(directory, current, mark, &mut findings)?;
-            quarantined.extend(directory.quarantine_generation(current)?);
-            let (tail, mark) = Tail::open(directory.path(), next)?;
-            let reopened = open_generation(directory, next, durability, mark);
-            let (connection, scan, upgraded_from) = reopened.map_err(|fault| match fault {
-                OpenFault::Error(error) => error,
-                OpenFault::Structure(what) => StoreError::Format {
-                    path: directory.database(next),
-                    what: format!("made anew, and damaged again: {what}"),
-                },
-            })?;
-            let opened = Opened {
-                connection,
-                scan,
-                upgraded_from,
-            };
-            Ok(finish(opened, tail, next, findings, quarantined))
-        }
+    let mut opened = open_generation(directory, generation, durability);
+    if let Err(OpenFault::Structure(what)) = &opened {
+        findings.add(None, format!("the database's structure is damaged: {what}"));
+        let (_, mark) = Tail::open(directory.path(), generation)?;
+        let next = salvage::make_anew(directory, generation, mark, &mut findings)?;
+        quarantined.extend(directory.quarantine_generation(generation)?);
+        generation = next;
+        opened = open_generation(directory, generation, durability);
     }
+    let opened = opened.map_err(|fault| match fault {
+        OpenFault::Error(error) => error,
+        OpenFault::Structure(what) => StoreError::Format {
+            path: directory.database(generation),
+            what: format!("made anew, and damaged again: {what}"),
+        },
+    })?;
+    Ok(opened.into_log(generation, findings, quarantined))
 }
 
 fn create_first(directory: &Directory) -> Result<u64, StoreError> {
@@ -103,7 +96,8 @@ fn create_first(directory: &Directory) -> Result<u64, StoreError> {
     Ok(1)
 }
 
-/// Opens a database to look at it, without a change to it.
+/// Opens a database to look at it; nothing in it changes, but that an older format is
+/// brought up to date.
 pub(crate) fn look_at(
     directory: &Directory,
     generation: u64,
@@ -129,17 +123,22 @@ pub(crate) fn look_at(
     }
 }
 
+/// A generation that can be written to.
+struct Opened {
+    connection: Connection,
+    scan: Scan,
+    tail: Tail,
+    upgraded_from: Option<i64>,
+}
+
 fn open_generation(
     directory: &Directory,
     generation: u64,
     durability: Durability,
-    mark: Mark,
-) -> Result<(Connection, Scan, Option<i64>), OpenFault> {
+) -> Result<Opened, OpenFault> {
+    let (tail, mark) = Tail::open(directory.path(), generation)?;
     let (mut connection, upgraded_from) = look_at(directory, generation, durability)?;
-    let mut scan = scan::scan(&connection, mark).map_err(|error| match error {
-        ScanError::Structure(what) => OpenFault::Structure(what),
-        ScanError::Database(error) => fault("reading the log")(error),
-    })?;
+    let mut scan = scan::scan(&connection, mark)?;
     if scan.lost_at_the_end && directory.wal(generation).exists() {
         // SQLite ends its log at the first damaged frame: what is behind may be sound.
         let what = "the write-ahead log is damaged: acknowledged rows are missing at its end";
@@ -150,45 +149,40 @@ fn open_generation(
         let _ = directory.release_reserve();
         scan::repair(&mut connection, &mut scan).map_err(fault("repairing the log"))?;
     }
-    Ok((connection, scan, upgraded_from))
-}
-
-struct Opened {
-    connection: Connection,
-    scan: Scan,
-    upgraded_from: Option<i64>,
-}
-
-fn finish(
-    opened: Opened,
-    tail: Tail,
-    generation: u64,
-    mut findings: Findings,
-    quarantined: Vec<PathBuf>,
-) -> OpenedLog {
-    let Opened {
+    Ok(Opened {
         connection,
         scan,
-        upgraded_from,
-    } = opened;
-    findings.append(scan.findings);
-    let index = scan.index;
-    tail.write(index.next_row() - 1);
-    let report = RecoveryReport {
-        generation,
-        rows: index.next_row() - index.first_row(),
-        records: scan.records,
-        live_records: index.live_records(),
-        damage: findings.listed,
-        damage_left_out: findings.left_out,
-        quarantined,
-        upgraded_from,
-    };
-    OpenedLog {
-        connection,
-        index,
         tail,
-        generation,
-        report,
+        upgraded_from,
+    })
+}
+
+impl Opened {
+    fn into_log(
+        self,
+        generation: u64,
+        mut findings: Findings,
+        quarantined: Vec<PathBuf>,
+    ) -> OpenedLog {
+        let Scan { index, records, .. } = self.scan;
+        findings.append(self.scan.findings);
+        self.tail.write(index.next_row() - 1);
+        let report = RecoveryReport {
+            generation,
+            rows: index.next_row() - index.first_row(),
+            records,
+            live_records: index.live_records(),
+            damage: findings.listed,
+            damage_left_out: findings.left_out,
+            quarantined,
+            upgraded_from: self.upgraded_from,
+        };
+        OpenedLog {
+            connection: self.connection,
+            index,
+            tail: self.tail,
+            generation,
+            report,
+        }
     }
 }

@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::database;
 use crate::error::StoreError;
-use crate::index::{Index, Location};
+use crate::index::Index;
+use crate::location::Location;
 use crate::row;
 
 /// A record that was found in the index may have been moved by the time its row is

@@ -16,7 +16,7 @@
 
 use crc32c::crc32c;
 
-use crate::index::Location;
+use crate::location::Location;
 use crate::record::{self, Checked, Head};
 
 const MAGIC: [u8; 4] = *b"NocR";
@@ -178,5 +178,55 @@ pub(crate) fn value_at<'a>(bytes: &'a [u8], location: Location, key: &[u8]) -> O
             Some(value)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+
+    fn row(number: u64, key: &[u8]) -> Vec<u8> {
+        let mut batch = Batch::new();
+        batch.put(1, key, b"value").unwrap();
+        batch.put(1, b"second", b"another value").unwrap();
+        let mut builder = RowBuilder::new(number);
+        for (_, record) in batch.iter() {
+            builder.push(record);
+        }
+        builder.finish(1)
+    }
+
+    fn sound_keys(number: u64, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let sound = walk(number, bytes).filter_map(|found| match found {
+            Found::Record { head, .. } => Some(head.key.to_vec()),
+            _ => None,
+        });
+        sound.collect()
+    }
+
+    #[test]
+    fn a_record_of_another_row_is_not_taken_for_one_of_this() {
+        let (seven, eight) = (row(7, b"first"), row(8, b"newer"));
+        assert_eq!(sound_keys(7, &seven), [&b"first"[..], b"second"]);
+        assert!(sound_keys(8, &seven).is_empty());
+        // The same length, at the same place, sound where it belongs.
+        let mut mixed = eight.clone();
+        mixed[HEADER_BYTES..].copy_from_slice(&seven[HEADER_BYTES..]);
+        assert!(sound_keys(8, &mixed).is_empty());
+    }
+
+    #[test]
+    fn a_record_at_another_place_is_not_taken_for_one_of_this() {
+        let mut moved = row(7, b"first");
+        moved.insert(HEADER_BYTES, 0);
+        assert!(sound_keys(7, &moved).is_empty());
+    }
+
+    #[test]
+    fn what_follows_a_damaged_head_is_found() {
+        let mut damaged = row(7, b"first");
+        damaged[HEADER_BYTES + 10] ^= 4;
+        assert_eq!(sound_keys(7, &damaged), [b"second"]);
     }
 }

@@ -60,7 +60,9 @@ impl Store {
         let reader = Reader::open(&database, Arc::clone(&index))?;
         let checkpointer = Checkpointer::start(&database, Arc::clone(&pending))?;
         if directory.fill_reserve(options.reserve_bytes).is_err() {
-            pending.change_state(State::Full, "there is no room on the disk for the reserve");
+            let reason = "there is no room on the disk for the reserve";
+            pending.change_state(State::Full, reason);
+            observer.state_changed(State::Full, reason);
         }
         let committer = Committer {
             connection,
@@ -75,7 +77,7 @@ impl Store {
             generation,
         };
         let thread = std::thread::Builder::new().name("noctule-store".to_owned());
-        let committer = thread.spawn(move || committer.run());
+        let committer = thread.spawn(move || run(committer));
         let store = Store {
             wal: directory.wal(generation),
             directory,
@@ -160,6 +162,20 @@ impl Store {
                     .change_state(State::Failed, "the committer's thread panicked");
             }
         }
+    }
+}
+
+/// Runs the committer. A fault of ours in it is as loud as one of the disk's.
+fn run(committer: Committer) {
+    let (pending, observer) = (
+        Arc::clone(&committer.pending),
+        Arc::clone(&committer.observer),
+    );
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| committer.run()));
+    if ended.is_err() {
+        let reason = "the thread that writes panicked: this is a bug in the store";
+        pending.change_state(State::Failed, reason);
+        observer.state_changed(State::Failed, reason);
     }
 }
 

@@ -200,6 +200,34 @@ fn a_flipped_bit_in_the_mark_of_what_was_acknowledged_is_reported() {
     assert!(noticed > 100, "{noticed}");
 }
 
+/// SQLite itself ends its log at the first frame that is damaged.
+#[test]
+fn a_damaged_frame_of_the_write_ahead_log_takes_little_with_it() {
+    let directory = memory_directory();
+    let (made, whole) = make(directory.path(), false);
+    let wal = "log-1.db-wal";
+    let sound = fs::read(made.join(wal)).unwrap();
+    let frames = (sound.len() - 32) / 4_120;
+    for frame in 0..frames {
+        let path = directory.path().join("flipped");
+        copy_store(&made, &path);
+        let mut flipped = sound.clone();
+        flipped[32 + frame * 4_120 + 24 + 2_000] ^= 1;
+        fs::write(path.join(wal), flipped).unwrap();
+        let (_store, recovery, _) = open(&path, options());
+        let model = Model::of(&recovery);
+        let there = model
+            .0
+            .iter()
+            .filter(|(place, value)| whole.0.get(*place) == Some(*value));
+        let lost = whole.0.len() - there.count();
+        assert!(
+            lost * 2 <= whole.0.len(),
+            "frame {frame} of {frames}: {lost} lost"
+        );
+    }
+}
+
 /// Parts of a database that are not there any more.
 #[test]
 fn a_database_that_is_cut_or_overwritten_opens_with_a_report() {

@@ -330,6 +330,48 @@ fn compacting_keeps_what_is_alive_and_gives_the_rest_back() {
     workload::judge(&Model::of(&recovery), &[2_000, 0, 0]).unwrap();
 }
 
+/// Damage that comes while the store runs is told by whoever reads it.
+#[test]
+fn a_value_that_rots_while_the_store_runs_is_an_error_to_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let (store, _, told) = open(&path, small());
+    let kept: Vec<Op> = (0..9_u8)
+        .map(|n| Op::Put(2, vec![n], vec![n; 900]))
+        .collect();
+    let sequence = store.writer(0).submit(batch(&kept)).unwrap();
+    told.wait_committed(0, sequence);
+    drop(store);
+    let database = path.join("log-1.db");
+    let bytes = fs::read(&database).unwrap();
+    let at = bytes
+        .windows(300)
+        .position(|window| window == [4; 300])
+        .unwrap()
+        + 7;
+    let (store, ..) = open(&path, small());
+    // By another process: one that closes the file here takes SQLite's locks with it.
+    let rot = format!(
+        "printf x | dd of={} bs=1 seek={at} conv=notrunc",
+        database.display()
+    );
+    let status = std::process::Command::new("sh")
+        .args(["-c", &rot])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let reader = store.reader().unwrap();
+    assert!(matches!(
+        reader.read(2, &[4]),
+        Err(StoreError::Damaged { .. })
+    ));
+    assert_eq!(reader.read(2, &[5]).unwrap(), Some(vec![5; 900]));
+    drop((store, reader));
+    let (store, recovery, _) = open(&path, small());
+    assert_eq!(recovery.report.damage[0].key.as_ref().unwrap().key, [4]);
+    assert_eq!(store.reader().unwrap().read(2, &[4]).unwrap(), None);
+}
+
 /// A million retained messages and the subscriptions of 100,000 sessions.
 #[test]
 fn a_large_state_opens_in_seconds() {
