@@ -117,9 +117,9 @@ class Engine:
     def tap(
         self,
         name: str,
-        filter: str,
+        filter: str,  # noqa: A002
         qos: int = 1,
-        kept: bool = False,  # noqa: A002
+        kept: bool = False,
     ) -> Tap:
         """Open a tap; `kept`: messages wait for it while it is not there."""
 
