@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.measured_process import Broker, BrokerSpec, Usage, pinned
+from bench.measured_process import Broker, BrokerSpec, pinned
 
 __all__ = ["Settings", "load", "measure"]
 
@@ -35,27 +36,36 @@ def load(
     settings: Settings,
     on_phase: Callable[[dict[str, Any]], None] = lambda moment: None,
 ) -> dict[str, Any]:
-    """Carries a scenario out in a process of its own; the report. RuntimeError: it failed."""
+    """Carries a scenario out in a process of its own; the report. RuntimeError: it failed.
+
+    `on_phase` is called before each phase begins, which waits for it.
+    """
     command = [sys.executable, str(HERE / "load_process.py"), json.dumps(scenario)]
-    deadline = time.monotonic() + settings.limit_seconds
     with subprocess.Popen(
         pinned(settings.load_cpus, command),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        for line in process.stdout:
-            moment = json.loads(line)
-            if "report" in moment:
-                report: dict[str, Any] = moment["report"]
-                return report
-            on_phase(moment)
-            if time.monotonic() > deadline:
-                process.kill()
-                raise RuntimeError(f"not done after {settings.limit_seconds:.0f} s")
-        raise RuntimeError(process.stderr.read().strip().splitlines()[-1])
+        limit = threading.Timer(settings.limit_seconds, process.kill)
+        limit.start()
+        try:
+            for line in process.stdout:
+                moment = json.loads(line)
+                if "report" in moment:
+                    report: dict[str, Any] = moment["report"]
+                    return report
+                on_phase(moment)
+                process.stdin.write("\n")
+                process.stdin.flush()
+            errors = process.stderr.read().strip() or f"over {settings.limit_seconds:.0f} s"
+            raise RuntimeError(errors.splitlines()[-1])
+        finally:
+            limit.cancel()
 
 
 def scaled(entry: dict[str, Any], spec: BrokerSpec, settings: Settings) -> dict[str, Any]:
@@ -82,16 +92,19 @@ def measure(
             messages = max(FEWEST_MESSAGES, scenario["messages"] // WARM_UP_SHARE)
             load({**scenario, "messages": messages}, settings)
             time.sleep(0.2)
-        before = broker.usage()
-        held: list[Usage] = []
+        idle = broker.usage()
+        # By phase: the usage when it began.
+        usages = {}
 
         def on_phase(moment: dict[str, Any]) -> None:
             if moment["phase"] == "holding":
                 time.sleep(1)  # the broker has tidied up after the last connection
-                held.append(broker.usage())
+            usages[moment["phase"]] = broker.usage()
 
         report = load(scenario, settings, on_phase)
-        after = held[0] if held else broker.usage()
+    # Opening and closing connections counts where that is what is measured.
+    before = usages.get("running", idle)
+    after = usages.get("holding", usages["closing"])
     cpu_seconds = after.cpu_seconds - before.cpu_seconds
     units = report["received"]
     if scenario.get("kind") == "retained":
@@ -104,6 +117,6 @@ def measure(
         "cpu_us": cpu_seconds * 1e6 / units if units else None,
         "resident_bytes": after.resident_bytes,
     }
-    if held and units:
-        result["bytes_each"] = (after.resident_bytes - before.resident_bytes) / units
+    if units and "holding" in usages:
+        result["bytes_each"] = (after.resident_bytes - idle.resident_bytes) / units
     return result

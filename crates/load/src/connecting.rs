@@ -16,8 +16,8 @@ pub(crate) fn run(worker: &mut Worker<'_>) -> Result<(), LoadError> {
         worker.add(Role::Visitor, u64::from(number));
     }
     worker.meet();
-    let began = worker.shared.begin();
     worker.enter(Phase::Running);
+    let began = worker.shared.begin();
     let deadline = match scenario.duration_seconds {
         0.0 => u64::MAX,
         seconds => began + (seconds * SECOND as f64) as u64,

@@ -16,9 +16,9 @@ pub(crate) fn run(worker: &mut Worker<'_>) -> Result<(), LoadError> {
     }
     worker.open_all(0..worker.connections.len())?;
     worker.meet();
-    let began = worker.shared.begin();
+    worker.shared.begin();
     worker.enter(Phase::Holding);
-    let end = began + (scenario.hold_seconds * SECOND as f64) as u64;
+    let end = worker.now + (scenario.hold_seconds * SECOND as f64) as u64;
     while worker.now < end && !worker.shared.is_stopped() {
         worker.step(Duration::from_millis(100));
     }

@@ -34,6 +34,8 @@ pub enum Phase {
     Holding,
     /// A subscriber takes the retained messages.
     Delivering,
+    /// All is done, and the connections are about to be closed.
+    Closing,
 }
 
 /// A moment of a run; counts are since its beginning.

@@ -13,7 +13,7 @@ use crate::descriptors;
 use crate::error::LoadError;
 use crate::latency::LatencyHistogram;
 use crate::plan::Plan;
-use crate::report::{Progress, Report, RetainedReport};
+use crate::report::{Phase, Progress, Report, RetainedReport};
 use crate::retained::per_second;
 use crate::scenario::{Kind, Scenario};
 use crate::shared::Shared;
@@ -34,8 +34,8 @@ struct Outcome {
 
 /// Carries a scenario out.
 ///
-/// `progress` is called about ten times a second on the calling thread; Break ends the run
-/// with what there is so far. What the broker does wrong is in the report.
+/// `progress` is called about ten times a second, and before each phase, on the calling
+/// thread; Break ends the run with what there is so far. What the broker does wrong is in the report.
 ///
 /// Errors: a scenario out of its ranges, a host without an address, connections that do
 /// not come up, system calls that fail.
@@ -100,6 +100,7 @@ fn carry_out<'a>(
             return None;
         }
     };
+    worker.enter(Phase::Closing);
     worker.disconnect_all();
     let in_flight = worker
         .connections

@@ -97,10 +97,15 @@ impl<'a> Worker<'a> {
         })
     }
 
+    /// Begins a phase; the observer is told before anything happens in it.
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
-        self.phase_began = self.shared.clock.now();
-        self.last_move_at = self.phase_began;
+        self.now = self.shared.clock.now();
+        self.phase_began = self.now;
+        self.shared.post(self.thread, &self.tally);
+        self.show_progress();
+        self.now = self.shared.clock.now();
+        self.last_move_at = self.now;
     }
 
     /// The numbers below `count` that fall to this thread.

@@ -9,8 +9,8 @@ use pyo3::types::PyBool;
 
 /// Carries a scenario out and returns the report, both as JSON.
 ///
-/// `progress` is called about ten times a second with the state so far, as JSON. Where it
-/// returns False the run ends with what there is; an exception it raises, or a signal's
+/// `progress` is called about ten times a second, and before each phase, with the state so
+/// far, as JSON. Where it returns False the run ends with what there is; an exception it raises, or a signal's
 /// handler, ends the run and comes out of here. The GIL is released in between. ValueError names the field of the scenario that is wrong,
 /// ConnectionError says why connections did not come up, OSError what the system refused.
 #[pyfunction]

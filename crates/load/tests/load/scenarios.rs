@@ -131,6 +131,47 @@ fn the_observer_may_end_a_run() {
 }
 
 #[test]
+fn each_phase_is_told_before_anything_happens_in_it() {
+    let broker = FakeBroker::start(Fault::None);
+    for (kind, wanted) in [
+        (
+            Kind::Publish,
+            vec![(Phase::Running, 0), (Phase::Closing, 1_000)],
+        ),
+        (
+            Kind::Connect,
+            vec![(Phase::Running, 0), (Phase::Closing, 1_000)],
+        ),
+        (
+            Kind::Retained,
+            vec![
+                (Phase::Running, 0),
+                (Phase::Delivering, 1_000),
+                (Phase::Closing, 1_000),
+            ],
+        ),
+    ] {
+        let mut told = Vec::new();
+        let scenario = Scenario {
+            kind,
+            ..scenario(&broker)
+        };
+        let report = run(scenario, |progress: &Progress| {
+            if told
+                .last()
+                .is_none_or(|(phase, _)| *phase != progress.phase)
+            {
+                told.push((progress.phase, progress.sent));
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(report.unwrap().is_clean());
+        told.retain(|(phase, _)| *phase != Phase::Opening);
+        assert_eq!(told, wanted);
+    }
+}
+
+#[test]
 fn threads_share_the_connections() {
     let broker = FakeBroker::start(Fault::None);
     for (qos, rate) in [(0, 0.0), (1, 0.0), (2, 0.0), (0, 5_000.0)] {
