@@ -25,7 +25,7 @@ pub enum Space {
     Received = 5,
     /// Below the topic, by version: retained messages.
     Retained = 6,
-    /// Topic → the version up to which it has been cleared.
+    /// Below the topic, by version: marks that it has been cleared up to there.
     Cleared = 7,
 }
 

@@ -55,11 +55,12 @@ pub(crate) fn write_session(session: &Session, wall: Wall, out: &mut Vec<u8>) {
     out.extend_from_slice(&session.durable.to_be_bytes());
     out.extend_from_slice(&session.expiry_seconds.to_be_bytes());
     let since = if session.connection.is_some() {
-        Time::NEVER
+        NO_TIME
     } else {
-        session.offline_since
+        wall.write(session.offline_since)
+            .saturating_sub(session.away_milliseconds)
     };
-    out.extend_from_slice(&wall.write(since).to_be_bytes());
+    out.extend_from_slice(&since.to_be_bytes());
     write_option(session.user.as_ref().map(|user| user.as_bytes()), out);
     let Some(will) = &session.will else {
         return out.push(0);
@@ -161,12 +162,18 @@ pub(crate) fn read_message(mut bytes: &[u8], wall: Wall) -> Option<Message> {
     let reader = &mut bytes;
     read_form(reader)?;
     let flags = read_u8(reader)?;
+    let (arrived, deadline) = (read_u64(reader)?, read_u64(reader)?);
+    // A clock that went back counts as no time: nothing lives longer than it was given.
+    let behind = match deadline {
+        NO_TIME => 0,
+        _ => arrived.saturating_sub(wall.0),
+    };
     let head = Head {
-        publisher: SessionKey::BROKER,
+        publisher: SessionKey::FORMER,
         qos: QoS::from_u8(flags >> 1)?,
         retain: flags & 1 == 1,
-        arrived: wall.read(read_u64(reader)?),
-        deadline: wall.read(read_u64(reader)?),
+        arrived: wall.read(arrived - behind),
+        deadline: wall.read(deadline - behind),
     };
     let (topic, properties) = (read_bytes(reader)?, read_bytes(reader)?);
     noctule_topics::validate_name(std::str::from_utf8(topic).ok()?).ok()?;

@@ -15,6 +15,9 @@ impl SessionKey {
     /// Nobody: the broker itself as a publisher.
     pub const BROKER: SessionKey = SessionKey(u64::MAX);
 
+    /// A client whose message was kept by an earlier process: no session has this key.
+    pub(crate) const FORMER: SessionKey = SessionKey((1 << (EPOCH_BITS + SLOT_BITS)) - 1);
+
     pub(crate) fn session(worker: usize, slot: u32, epoch: u32) -> SessionKey {
         let epoch = u64::from(epoch) & ((1 << EPOCH_BITS) - 1);
         let slot = u64::from(slot) & ((1 << SLOT_BITS) - 1);

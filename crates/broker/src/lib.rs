@@ -49,4 +49,4 @@ pub use options::{Interval, Limits, Options, Protocol, QueueFull, SharedStrategy
 pub use outbox::Outbox;
 pub use shared::Shared;
 pub use time::Time;
-pub use worker::{Restored, RestoredSession, Restorer, Worker};
+pub use worker::{Restored, RestoredShare, Restorer, Worker};

@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub expiry_seconds: u32,
     /// When the connection ended; tells whether an expiry timer still matters.
     pub offline_since: Time,
+    /// How long it had been without one when this process began.
+    pub away_milliseconds: u64,
     /// Filters as the client wrote them, `$share/…` included.
     pub subscriptions: HashSet<Box<str>>,
     pub outgoing: Outgoing,
@@ -87,6 +89,7 @@ impl Session {
             connection: None,
             expiry_seconds: 0,
             offline_since: Time::NEVER,
+            away_milliseconds: 0,
             subscriptions: HashSet::new(),
             outgoing: Outgoing::default(),
             queue: VecDeque::new(),

@@ -48,6 +48,10 @@ pub struct Shared {
 pub(crate) struct Kept {
     pub message: Message,
     pub version: u64,
+    /// The worker that records it; `None`: it is on disk since an earlier process.
+    pub writer: Option<u16>,
+    /// A message it replaced, or one before that, was another worker's.
+    pub mixed: bool,
 }
 
 /// Retained messages and the bytes they take.

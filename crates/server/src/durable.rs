@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use noctule_broker::{Change, Record, Records, Restored, Restorer, Shared, Space, StoreState};
@@ -100,6 +100,7 @@ impl Observer for Commits {
 pub(crate) struct Opened {
     pub store: Store,
     pub commits: Arc<Commits>,
+    pub door: Arc<Door>,
     pub restored: Restored,
 }
 
@@ -142,6 +143,7 @@ pub(crate) fn open(
         );
     }
     Ok(Some(Opened {
+        door: Arc::new(Door::new(&store, posts.len())),
         store,
         commits,
         restored,
@@ -172,13 +174,61 @@ fn restore(
     Ok(restorer.finish())
 }
 
+/// The one door into the store. What one worker hands over before another is committed
+/// before it: else a message could be settled on disk before it is there.
+pub(crate) struct Door {
+    inside: Mutex<Inside>,
+    /// Whether batches wait for room in the store.
+    waiting: AtomicBool,
+}
+
+struct Inside {
+    writers: Vec<Writer>,
+    /// Batches the store has no room for yet, in order, and whose they are.
+    waiting: VecDeque<(usize, Batch)>,
+}
+
+impl Door {
+    fn new(store: &Store, workers: usize) -> Door {
+        Door {
+            inside: Mutex::new(Inside {
+                writers: (0..workers).map(|worker| store.writer(worker)).collect(),
+                waiting: VecDeque::new(),
+            }),
+            waiting: AtomicBool::new(false),
+        }
+    }
+
+    /// Hands over a batch, if there is one, and whatever waits before it.
+    fn submit(&self, worker: usize, batch: Option<Batch>) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inside { writers, waiting } = &mut *inside;
+        waiting.extend(batch.map(|batch| (worker, batch)));
+        while let Some((worker, batch)) = waiting.pop_front() {
+            match writers[worker].submit(batch) {
+                Ok(_) => {}
+                Err(SubmitError::Full(batch)) => {
+                    waiting.push_front((worker, batch));
+                    break;
+                }
+                // What waits is never committed, and what promises it never sent.
+                Err(SubmitError::Failed(_)) => {}
+            }
+        }
+        self.waiting.store(!waiting.is_empty(), SeqCst);
+    }
+
+    fn is_congested(&self) -> bool {
+        let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.writers.first().is_some_and(Writer::is_congested)
+    }
+}
+
 /// One worker's way to the store.
 pub(crate) struct Keeper {
     worker: usize,
-    writer: Writer,
+    door: Arc<Door>,
     commits: Arc<Commits>,
-    /// Batches the store has no room for yet, in order.
-    waiting: VecDeque<Batch>,
     committed: u64,
     state: StoreState,
 }
@@ -187,30 +237,25 @@ impl Keeper {
     pub fn new(worker: usize, opened: &Opened) -> Keeper {
         Keeper {
             worker,
-            writer: opened.store.writer(worker),
+            door: Arc::clone(&opened.door),
             commits: Arc::clone(&opened.commits),
-            waiting: VecDeque::new(),
             committed: 0,
             state: StoreState::Ready,
         }
     }
 
-    /// Hands a turn's records to the store, behind those that still wait for room.
+    /// Hands a turn's records to the store, behind all that still waits for room.
     pub fn submit(&mut self, records: Option<(u64, Records)>) {
-        if let Some((_, records)) = records {
-            self.waiting.push_back(batch(&records));
+        if records.is_some() || self.is_waiting() {
+            let batch = records.map(|(_, records)| batch(&records));
+            self.door.submit(self.worker, batch);
         }
-        while let Some(batch) = self.waiting.pop_front() {
-            match self.writer.submit(batch) {
-                Ok(_) => {}
-                Err(SubmitError::Full(batch)) => {
-                    self.waiting.push_front(batch);
-                    return;
-                }
-                // What waits is never committed, and what promises it never sent.
-                Err(SubmitError::Failed(_)) => return,
-            }
-        }
+    }
+
+    /// Whether the store is well and yet so far behind that reading on would fill it.
+    pub fn is_congested(&self) -> bool {
+        let is_well = self.commits.state() == StoreState::Ready;
+        is_well && (self.is_waiting() || self.door.is_congested())
     }
 
     /// What the worker has not been told: the last batch committed, and how the
@@ -219,7 +264,7 @@ impl Keeper {
         let committed = self.commits.committed(self.worker);
         let news = (committed > self.committed).then_some(committed);
         self.committed = committed;
-        let state = self.state_now();
+        let state = self.commits.state();
         let changed = (state != self.state).then_some(state);
         self.state = state;
         (news, changed)
@@ -227,20 +272,12 @@ impl Keeper {
 
     /// Whether there is something for the worker to hear.
     pub fn has_news(&self) -> bool {
-        self.commits.committed(self.worker) > self.committed || self.state_now() != self.state
+        self.commits.committed(self.worker) > self.committed || self.commits.state() != self.state
     }
 
     /// Whether batches wait for room in the store: to be tried again soon.
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// A store that cannot take what waits is full, whatever the reason.
-    fn state_now(&self) -> StoreState {
-        match self.commits.state() {
-            StoreState::Ready if self.is_waiting() => StoreState::Full,
-            state => state,
-        }
+        self.door.waiting.load(SeqCst)
     }
 }
 

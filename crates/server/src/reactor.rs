@@ -172,14 +172,16 @@ impl Reactor {
         self.handle_deadlines();
         self.hear_of_commits();
         self.perform_effects();
-        self.send_batches();
+        // Records first: another worker's records of a message must not be on disk before
+        // those of the worker it came from.
         self.submit_records();
+        self.send_batches();
         self.write_dirty();
         self.bound_closing();
         // Writing moves queued messages up and ends connections, whose wills go out.
         self.perform_effects();
-        self.send_batches();
         self.submit_records();
+        self.send_batches();
         self.send_records();
         Ok(self.next_turn())
     }
@@ -213,7 +215,8 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let memory = (self.index == 0).then_some(self.next_memory);
-        let waits = self.keeper.as_ref().is_some_and(Keeper::is_waiting);
+        let waits = |keeper: &Keeper| keeper.is_waiting() || keeper.is_congested();
+        let waits = self.keeper.as_ref().is_some_and(waits);
         let retry = waits.then(|| self.now.after(STORE_RETRY));
         let stop = self.stopping.map(|stopping| stopping.due());
         let next = [
@@ -254,8 +257,11 @@ impl Reactor {
         self.keeper.as_ref().is_some_and(Keeper::has_news)
     }
 
-    /// Whether another worker is so far behind that reading on would bury it.
+    /// Whether the store or another worker is so far behind that reading on would bury it.
     fn is_held(&self) -> bool {
+        if self.keeper.as_ref().is_some_and(Keeper::is_congested) {
+            return true;
+        }
         let mut others = (0..)
             .zip(self.posts.iter())
             .filter(|(index, _)| *index != self.index);

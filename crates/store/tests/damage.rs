@@ -15,6 +15,8 @@ fn options() -> StoreOptions {
         reserve_bytes: 0,
         // Nothing is trimmed: pages that are free may say anything.
         trim_after_bytes: 1 << 20,
+        // All of a store that was killed is in its write-ahead log.
+        wal_limit_bytes: 8 << 20,
         ..small()
     }
 }

@@ -150,9 +150,11 @@ impl Worker {
             return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
         }
         let expiry = self.session_expiry(connect);
-        if expiry != 0 && !self.journal.ready() {
+        if !self.journal.ready() && (expiry != 0 || self.is_kept(client)) {
             return self.refuse_connect(id, connect, ReasonCode::SERVER_UNAVAILABLE.into(), now);
         }
+        // CONNACK says what becomes of an earlier session, too.
+        let recorded = self.journal.len();
         self.take_over(client, now);
         let durable = self.name_records(expiry);
         let (key, session_present) =
@@ -167,7 +169,6 @@ impl Worker {
             session.outgoing.mark_resends();
             session.publish_status();
         }
-        let recorded = self.journal.len();
         self.record_session(key);
         if self.journal.len() > recorded {
             self.gate_all(id);
@@ -213,6 +214,13 @@ impl Worker {
         session.is_some_and(|session| session.user.as_deref() != user)
     }
 
+    /// Whether a client has a session on disk.
+    fn is_kept(&self, client: &str) -> bool {
+        let found = self.by_client.get(client);
+        let session = found.and_then(|&(slot, epoch)| self.sessions.get(slot as usize, epoch));
+        session.is_some_and(|session| session.durable != 0)
+    }
+
     /// The connection a client already has makes way [MQTT-3.1.4-3].
     fn take_over(&mut self, client: &str, now: Time) {
         let Some(&(slot, epoch)) = self.by_client.get(client) else {
@@ -236,7 +244,7 @@ impl Worker {
     ) -> (SessionKey, bool) {
         if let Some(&(slot, epoch)) = self.by_client.get(client) {
             let key = SessionKey::session(self.index, slot, epoch);
-            if !clean_start {
+            if !clean_start && !self.has_ended(key) {
                 self.resume_session(key);
                 return (key, true);
             }
@@ -250,6 +258,12 @@ impl Worker {
         (SessionKey::session(self.index, slot, epoch), false)
     }
 
+    /// Whether a session was to end with its connection, which an earlier process had.
+    fn has_ended(&mut self, key: SessionKey) -> bool {
+        self.session(key)
+            .is_some_and(|session| session.expiry_seconds == 0)
+    }
+
     /// A kept session has a connection again: its will is not sent [MQTT-3.1.3-9].
     fn resume_session(&mut self, key: SessionKey) {
         let Some(session) = self.session(key) else {
@@ -257,6 +271,7 @@ impl Worker {
         };
         session.will = None;
         session.offline_since = Time::NEVER;
+        session.away_milliseconds = 0;
         self.counters().clients_disconnected.subtract(1);
         self.shared
             .offline

@@ -40,6 +40,8 @@ impl Publication<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Terms<'a> {
     pub key: SessionKey,
+    /// Names the session's records; 0: it has none.
+    pub durable: u64,
     pub granted: QoS,
     pub retain: bool,
     pub subscription_identifiers: &'a [u32],
@@ -72,6 +74,7 @@ impl Worker {
             }
             let terms = Terms {
                 key: target.key,
+                durable: target.durable,
                 granted: target.qos,
                 retain: target.retain_as_published && publication.head.retain,
                 subscription_identifiers: route.identifiers(target),
@@ -110,7 +113,12 @@ impl Worker {
         group: &GroupRoute,
         now: Time,
     ) {
+        let mut members = group.members.iter();
+        let durable = members
+            .find(|member| member.key == key)
+            .map_or(0, |member| member.grant.durable);
         if self.session(key).is_none() {
+            self.record_settled(durable, outbound.sequence, outbound.qos);
             self.orphans.push_back(Outbound {
                 group: Some(group.group.clone()),
                 ..outbound
@@ -128,6 +136,7 @@ impl Worker {
         };
         let terms = Terms {
             key,
+            durable,
             granted,
             retain: outbound.retain,
             subscription_identifiers: &outbound.subscription_identifiers,
@@ -148,6 +157,8 @@ impl Worker {
         let qos = publication.head.qos.min(terms.granted);
         let key = terms.key;
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
+            // It has ended since its publisher's worker looked.
+            self.record_settled(terms.durable, publication.sequence, qos);
             return;
         };
         if let Some(permissions) = &session.permissions

@@ -163,6 +163,7 @@ impl Worker {
         session.connection = None;
         session.publish_status();
         session.offline_since = now;
+        session.away_milliseconds = 0;
         if cause.deletes_will {
             session.will = None;
         }

@@ -50,10 +50,11 @@ use crate::wheel::Wheel;
 use disconnect::Cause;
 use drain::Draining;
 use pen::Template;
+use record::Mark;
 use system::SystemTopics;
 use timers::Timer;
 
-pub use restore::{Restored, RestoredSession, Restorer};
+pub use restore::{Restored, RestoredShare, Restorer};
 
 /// A worker of the broker: a state machine without I/O.
 pub struct Worker {
@@ -65,6 +66,8 @@ pub struct Worker {
     routes: RouteCache,
     template: Template,
     journal: Journal,
+    /// Retained messages cleared a moment ago, in order.
+    marks: VecDeque<Mark>,
     pool: Pool,
     wheel: Wheel<Timer>,
     due: Vec<Timer>,
@@ -100,6 +103,7 @@ impl Worker {
             routes: RouteCache::new(),
             template: Template::default(),
             journal: Journal::new(shared.durable),
+            marks: VecDeque::new(),
             pool: Pool::default(),
             wheel: Wheel::new(),
             due: Vec::new(),

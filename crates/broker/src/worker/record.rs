@@ -4,7 +4,8 @@ use noctule_packets::QoS;
 
 use super::Worker;
 use super::deliver::Publication;
-use super::retained::Stored;
+use super::retained::{Cleared, Stored};
+use super::timers::Timer;
 use crate::journal::{Records, Space, StoreState};
 use crate::keep;
 use crate::key::{ConnectionId, SessionKey};
@@ -12,6 +13,18 @@ use crate::message::Message;
 use crate::outgoing::{Awaiting, Outbound};
 use crate::routes::{Grant, Route};
 use crate::time::Time;
+
+/// How long a mark that a retained message is cleared stays: far longer than any worker
+/// takes for the turn in which it recorded that message.
+const MARK_SECONDS: u64 = 10;
+
+/// A retained message of another worker that has been cleared.
+#[derive(Debug)]
+pub(super) struct Mark {
+    due: Time,
+    topic: Box<str>,
+    version: u64,
+}
 
 impl Worker {
     /// What this turn promises, and the number it is to be committed under. To be
@@ -88,8 +101,13 @@ impl Worker {
         if durable == 0 {
             return;
         }
-        let key = durable.to_be_bytes();
         self.journal.delete(Space::Session, &[client.as_bytes()]);
+        self.record_emptied(durable);
+    }
+
+    /// All there is under a durable id goes.
+    pub(super) fn record_emptied(&mut self, durable: u64) {
+        let key = durable.to_be_bytes();
         self.journal.delete_prefix(Space::Subscription, &key);
         self.journal.delete_prefix(Space::Received, &key);
         self.journal.clear(Space::Queue, &key);
@@ -231,13 +249,46 @@ impl Worker {
     }
 
     /// Two workers may write one topic at a time: what counts is the version, not
-    /// whose records come first.
-    pub(super) fn record_cleared(&mut self, topic: &str, version: u64) {
+    /// whose records come first. What another worker has written may come onto disk
+    /// only now, so a mark stays that it is cleared.
+    pub(super) fn record_cleared(&mut self, topic: &str, cleared: Cleared, now: Time) {
         let key = topic.as_bytes();
-        self.journal.put(Space::Cleared, &[key], |out| {
-            out.extend_from_slice(&version.to_be_bytes());
-        });
+        let version = cleared.version;
         self.journal.remove(Space::Retained, key, version);
+        let mine = cleared
+            .writer
+            .is_none_or(|by| usize::from(by) == self.index);
+        if !self.journal.on || (mine && !cleared.mixed) {
+            return;
+        }
+        self.journal.append(Space::Cleared, key, version, |_| ());
+        if cleared.mixed {
+            // It covers older messages, too: it goes at the next start.
+            return;
+        }
+        let due = now.after_seconds(MARK_SECONDS);
+        if self.marks.is_empty() {
+            self.wheel.insert(due, Timer::SweepMarks);
+        }
+        self.marks.push_back(Mark {
+            due,
+            topic: topic.into(),
+            version,
+        });
+    }
+
+    /// Takes away marks of which whatever they covered has been recorded since.
+    pub(super) fn sweep_marks(&mut self, now: Time) {
+        while let Some(mark) = self.marks.front() {
+            if mark.due > now {
+                self.wheel.insert(mark.due, Timer::SweepMarks);
+                return;
+            }
+            let key = mark.topic.as_bytes();
+            self.journal.remove(Space::Retained, key, mark.version);
+            self.journal.remove(Space::Cleared, key, mark.version);
+            self.marks.pop_front();
+        }
     }
 
     /// A QoS 2 message has been taken from a durable client, or released by it.

@@ -28,7 +28,9 @@ pub struct Restorer {
     in_flight: HashMap<u64, BTreeMap<u64, (u16, Awaiting)>>,
     received: HashMap<u64, Vec<u16>>,
     retained: HashMap<Box<str>, (u64, Message)>,
+    /// The highest version of each topic that was cleared.
     cleared: HashMap<Box<str>, u64>,
+    strays: Vec<Stray>,
     highest: u64,
     unreadable: u64,
 }
@@ -37,7 +39,7 @@ pub struct Restorer {
 type Queued = (Outbound, Option<Box<str>>);
 
 /// One session as it comes back.
-pub struct RestoredSession {
+struct RestoredSession {
     client: Box<str>,
     kept: KeptSession,
     subscriptions: Vec<(Box<str>, Grant)>,
@@ -46,10 +48,25 @@ pub struct RestoredSession {
     received: Vec<u16>,
 }
 
+/// A record that is of no use any more.
+enum Stray {
+    /// All there is under a durable id.
+    Session(u64),
+    /// An entry of a space of topics.
+    Entry(Space, Box<str>, u64),
+}
+
+/// What one worker is to take back.
+#[derive(Default)]
+pub struct RestoredShare {
+    sessions: Vec<RestoredSession>,
+    strays: Vec<Stray>,
+}
+
 /// What [`Restorer::finish`] made of the records.
 pub struct Restored {
     /// By worker.
-    pub sessions: Vec<Vec<RestoredSession>>,
+    pub sessions: Vec<RestoredShare>,
     pub retained_messages: usize,
     /// Records that made no sense, and what they held is lost.
     pub unreadable: u64,
@@ -67,6 +84,7 @@ impl Restorer {
             received: HashMap::new(),
             retained: HashMap::new(),
             cleared: HashMap::new(),
+            strays: Vec::new(),
             highest: 0,
             unreadable: 0,
         }
@@ -82,7 +100,11 @@ impl Restorer {
 
     fn read(&mut self, space: u8, key: &[u8], sequence: u64, value: &[u8]) -> Option<()> {
         let wall = self.shared.wall;
-        let durable = || key.first_chunk().map(|id| u64::from_be_bytes(*id));
+        let mut durable = || {
+            let id = key.first_chunk().map(|id| u64::from_be_bytes(*id))?;
+            self.highest = self.highest.max(id);
+            Some(id)
+        };
         let text = |bytes| std::str::from_utf8(bytes).ok();
         match Space::from_u8(space)? {
             Space::Session => {
@@ -118,21 +140,41 @@ impl Restorer {
             }
             Space::Retained => {
                 let message = keep::read_message(value, wall)?;
-                let known = self
-                    .retained
-                    .entry(text(key)?.into())
-                    .or_insert((0, message.clone()));
-                if known.0 < sequence {
-                    *known = (sequence, message);
+                let topic: Box<str> = text(key)?.into();
+                let former = self.retained.get(&topic).map_or(0, |known| known.0);
+                if former != 0 {
+                    let loser = former.min(sequence);
+                    self.stray_entry(Space::Retained, &topic, loser);
+                }
+                if former < sequence {
+                    self.retained.insert(topic, (sequence, message));
                 }
             }
             Space::Cleared => {
-                let version = u64::from_be_bytes(value.try_into().ok()?);
-                self.highest = self.highest.max(version);
-                self.cleared.insert(text(key)?.into(), version);
+                let topic = text(key)?;
+                self.stray_entry(Space::Cleared, topic, sequence);
+                let cleared = self.cleared.entry(topic.into()).or_insert(0);
+                *cleared = (*cleared).max(sequence);
             }
         }
         Some(())
+    }
+
+    fn stray_entry(&mut self, space: Space, topic: &str, sequence: u64) {
+        self.strays
+            .push(Stray::Entry(space, topic.into(), sequence));
+    }
+
+    /// Whatever has no session any more, and all that was found before.
+    fn sweep(&mut self) -> Vec<Stray> {
+        let ids = self.subscriptions.keys().chain(self.queues.keys());
+        let ids = ids.chain(self.in_flight.keys()).chain(self.received.keys());
+        let mut ids: Vec<u64> = ids.copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut strays = std::mem::take(&mut self.strays);
+        strays.extend(ids.into_iter().map(Stray::Session));
+        strays
     }
 
     /// Puts the retained messages where all workers find them, and sorts the
@@ -141,23 +183,31 @@ impl Restorer {
     pub fn finish(mut self) -> Restored {
         self.shared.sequence.begin_above(self.highest);
         let mut retained_messages = 0;
-        for (topic, (version, message)) in self.retained.drain() {
+        for (topic, (version, message)) in std::mem::take(&mut self.retained) {
             let cleared = self
                 .cleared
                 .get(&topic)
                 .is_some_and(|&cleared| cleared >= version);
-            if !cleared && !message.expired(Time(0)) {
-                self.shared
-                    .restore_retained(&topic, Kept { message, version });
-                retained_messages += 1;
+            if cleared || message.expired(Time(0)) {
+                self.stray_entry(Space::Retained, &topic, version);
+                continue;
             }
+            let kept = Kept {
+                message,
+                version,
+                writer: None,
+                mixed: false,
+            };
+            self.shared.restore_retained(&topic, kept);
+            retained_messages += 1;
         }
-        let mut sessions: Vec<Vec<RestoredSession>> =
-            (0..self.shared.workers).map(|_| Vec::new()).collect();
+        let mut shares: Vec<RestoredShare> = (0..self.shared.workers)
+            .map(|_| RestoredShare::default())
+            .collect();
         for (client, kept) in std::mem::take(&mut self.sessions) {
             let id = kept.durable;
             let worker = self.shared.worker_of(&client);
-            sessions[worker].push(RestoredSession {
+            shares[worker].sessions.push(RestoredSession {
                 client,
                 kept,
                 subscriptions: self.subscriptions.remove(&id).unwrap_or_default(),
@@ -166,8 +216,14 @@ impl Restorer {
                 received: self.received.remove(&id).unwrap_or_default(),
             });
         }
+        // Where something could not be read, what belonged to it may still be wanted.
+        if self.unreadable == 0
+            && let Some(share) = shares.first_mut()
+        {
+            share.strays = self.sweep();
+        }
         Restored {
-            sessions,
+            sessions: shares,
             retained_messages,
             unreadable: self.unreadable,
         }
@@ -177,9 +233,12 @@ impl Restorer {
 impl Worker {
     /// Takes back the sessions that are this worker's, before any client comes.
     /// `wall_milliseconds` is the time since 1970 at `now`.
-    pub fn restore(&mut self, sessions: Vec<RestoredSession>, wall_milliseconds: u64, now: Time) {
-        for restored in sessions {
+    pub fn restore(&mut self, share: RestoredShare, wall_milliseconds: u64, now: Time) {
+        for restored in share.sessions {
             self.restore_session(restored, wall_milliseconds, now);
+        }
+        for stray in share.strays {
+            self.record_stray(stray);
         }
         self.settle(now);
     }
@@ -190,7 +249,11 @@ impl Worker {
         let mut session = Session::new(client.clone(), kept.user);
         session.durable = kept.durable;
         session.expiry_seconds = kept.expiry_seconds;
+        // A clock that went back counts as no time at all.
+        let since = kept.offline_since.unwrap_or(wall);
+        let elapsed = wall.saturating_sub(since);
         session.offline_since = now;
+        session.away_milliseconds = elapsed;
         session.will = kept.will;
         restored
             .received
@@ -199,19 +262,31 @@ impl Worker {
         let (slot, epoch) = self.sessions.insert(session);
         self.by_client.insert(client, (slot, epoch));
         let key = SessionKey::session(self.index, slot, epoch);
-        self.counters().clients_disconnected.add(1);
-        self.shared.offline.fetch_add(1, Relaxed);
-        self.offline.push_back((key, now));
+        if kept.expiry_seconds != 0 {
+            self.counters().clients_disconnected.add(1);
+            self.shared.offline.fetch_add(1, Relaxed);
+            self.offline.push_back((key, now));
+        }
         for (whole, grant) in restored.subscriptions {
             if let Ok(filter) = Filter::parse(&whole) {
                 self.add_subscription(key, &whole, &filter, grant);
             }
         }
         self.restore_messages(key, restored.queue, restored.in_flight);
-        // A clock that went back counts as no time at all.
-        let since = kept.offline_since.unwrap_or(wall);
-        let elapsed_seconds = wall.saturating_sub(since) / 1_000;
-        self.restore_timers(key, elapsed_seconds, now);
+        if kept.offline_since.is_none() {
+            // From here on its time away counts, however often the broker begins anew.
+            self.record_session(key);
+        }
+        self.restore_timers(key, elapsed / 1_000, now);
+    }
+
+    fn record_stray(&mut self, stray: Stray) {
+        match stray {
+            Stray::Session(durable) => self.record_emptied(durable),
+            Stray::Entry(space, topic, version) => {
+                self.journal.remove(space, topic.as_bytes(), version);
+            }
+        }
     }
 
     fn restore_messages(
@@ -231,9 +306,11 @@ impl Worker {
         };
         for (sequence, (identifier, awaiting)) in in_flight {
             let outbound = queue.remove(&sequence).map(with_group);
-            if awaiting == Awaiting::Pubrec && outbound.is_none() {
-                continue;
-            }
+            // Without its message it can only be released; the client may hold it.
+            let awaiting = match outbound {
+                Some(_) => awaiting,
+                None => Awaiting::Pubcomp,
+            };
             bytes += outbound
                 .as_ref()
                 .map_or(0, |each| each.message.size() as u64);

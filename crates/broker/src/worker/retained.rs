@@ -24,18 +24,19 @@ impl Worker {
         let Ok(topic) = std::str::from_utf8(publication.parts.topic) else {
             return ReasonCode::TOPIC_NAME_INVALID;
         };
+        let own = publication.head.publisher == SessionKey::BROKER;
+        if !own && !self.journal.ready() {
+            return ReasonCode::QUOTA_EXCEEDED;
+        }
         if publication.parts.payload.is_empty() {
-            if let Some(version) = self.shared.clear_retained(topic) {
-                self.record_cleared(topic, version);
+            if let Some(cleared) = self.shared.clear_retained(topic) {
+                self.record_cleared(topic, cleared, publication.head.arrived);
             }
             return ReasonCode::SUCCESS;
         }
         let message = publication.message().clone();
-        let own = message.head().publisher == SessionKey::BROKER;
-        if !own && !self.journal.ready() {
-            return ReasonCode::QUOTA_EXCEEDED;
-        }
-        let Some(stored) = self.shared.store_retained(topic, message.clone()) else {
+        let writer = self.index as u16;
+        let Some(stored) = self.shared.store_retained(topic, message.clone(), writer) else {
             return ReasonCode::QUOTA_EXCEEDED;
         };
         if !own {
@@ -135,18 +136,32 @@ pub(crate) struct Stored {
     pub replaced: u64,
 }
 
-/// A topic and the version that was cleared.
-type Cleared = (Box<str>, u64);
+/// The version of a retained message that is cleared, and what else may be on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cleared {
+    pub version: u64,
+    pub writer: Option<u16>,
+    pub mixed: bool,
+}
+
+/// An expired topic, and what was cleared there.
+type Swept = (Box<str>, Cleared);
 
 impl crate::Shared {
     /// What the message was stored as; `None` if the limits leave no room for it.
-    pub(crate) fn store_retained(&self, topic: &str, message: Message) -> Option<Stored> {
+    pub(crate) fn store_retained(
+        &self,
+        topic: &str,
+        message: Message,
+        writer: u16,
+    ) -> Option<Stored> {
         let limits = &self.options.limits;
         let own = message.head().publisher == SessionKey::BROKER;
         let mut retained = self.retained.write();
         let size = message.size() as u64;
         let old = retained.tree.get(topic);
         let (replaced, old_size) = old.map_or((0, 0), |old| (old.version, old.message.size()));
+        let mixed = old.is_some_and(|old| old.mixed || old.writer.is_some_and(|by| by != writer));
         let new = old.is_none();
         let bytes = retained.bytes - old_size as u64 + size;
         let clients = retained.tree.len() as u64 - retained.own;
@@ -156,19 +171,29 @@ impl crate::Shared {
         }
         retained.own += u64::from(own && new);
         let version = self.sequence.draw();
-        retained.tree.insert(topic, Kept { message, version });
+        let kept = Kept {
+            message,
+            version,
+            writer: Some(writer),
+            mixed,
+        };
+        retained.tree.insert(topic, kept);
         self.count_retained(&mut retained, bytes);
         Some(Stored { version, replaced })
     }
 
-    /// The version that was cleared, if there was a message.
-    pub(crate) fn clear_retained(&self, topic: &str) -> Option<u64> {
+    /// What was cleared, if there was a message.
+    pub(crate) fn clear_retained(&self, topic: &str) -> Option<Cleared> {
         let mut retained = self.retained.write();
         let old = retained.tree.remove(topic)?;
         let bytes = retained.bytes - old.message.size() as u64;
         retained.own -= u64::from(old.message.head().publisher == SessionKey::BROKER);
         self.count_retained(&mut retained, bytes);
-        Some(old.version)
+        Some(Cleared {
+            version: old.version,
+            writer: old.writer,
+            mixed: old.mixed,
+        })
     }
 
     fn count_retained(&self, retained: &mut Retained, bytes: u64) {
@@ -183,7 +208,7 @@ impl crate::Shared {
         after: Option<&str>,
         most: usize,
         now: Time,
-    ) -> (Vec<Cleared>, Option<Box<str>>) {
+    ) -> (Vec<Swept>, Option<Box<str>>) {
         let mut expired: Vec<Box<str>> = Vec::new();
         let mut seen = 0;
         let mut last: Option<Box<str>> = None;
@@ -198,8 +223,8 @@ impl crate::Shared {
             seen < most
         });
         let cleared = expired.into_iter().filter_map(|topic| {
-            let version = self.clear_retained(&topic)?;
-            Some((topic, version))
+            let cleared = self.clear_retained(&topic)?;
+            Some((topic, cleared))
         });
         (cleared.collect(), last)
     }

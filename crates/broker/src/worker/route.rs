@@ -109,6 +109,7 @@ impl Worker {
         if key.worker() == self.index {
             let terms = Terms {
                 key,
+                durable: grant.durable,
                 granted: grant.qos,
                 retain,
                 subscription_identifiers: &identifiers,

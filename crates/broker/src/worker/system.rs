@@ -227,8 +227,8 @@ impl Worker {
             .shared
             .sweep_retained(after.as_deref(), SWEEP_MESSAGES, now);
         system.sweep_after = last;
-        for (topic, version) in cleared {
-            self.record_cleared(&topic, version);
+        for (topic, what) in cleared {
+            self.record_cleared(&topic, what, now);
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) enum Timer {
     /// What can only be known by looking is looked at.
     Measure,
     SweepRetained,
+    SweepMarks,
 }
 
 impl Worker {
@@ -59,6 +60,7 @@ impl Worker {
             }
             Timer::SystemTopics => self.publish_system_topics(now),
             Timer::Measure => self.measure(now),
+            Timer::SweepMarks => self.sweep_marks(now),
             Timer::SweepRetained => self.sweep_retained(now),
         }
     }

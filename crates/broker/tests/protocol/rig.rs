@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use noctule_broker::{ConnectionId, Effect, Event, Options, Peer, Shared, Time, Worker};
+use noctule_broker::{ConnectionId, Effect, Event, Options, Peer, Records, Shared, Time, Worker};
 use noctule_packets::{
     Acknowledgement, Connect, FixedHeader, Packet, PacketType, Properties, PropertyBuffer,
     PropertyId, Publish, QoS, ReasonCode, Subscribe, SubscriptionRequest, Version, Will,
@@ -88,6 +88,8 @@ pub struct Rig {
     pub paused: Vec<Peerage>,
     pub closing: Vec<(usize, ConnectionId)>,
     pub events: Vec<Event>,
+    /// What the workers of a durable broker recorded, in order: worker, number, records.
+    pub submitted: Vec<(usize, u64, Records)>,
     next_identifier: u16,
     /// What came with a CONNACK that was taken.
     behind_connack: Vec<(Peerage, Vec<Got>)>,
@@ -98,7 +100,11 @@ impl Rig {
         let mut options = Options::default();
         options.system_topics_interval_seconds.0 = 0;
         set(&mut options);
-        let shared = Shared::new(options, workers, 7);
+        Rig::on(Shared::new(options, workers, 7), workers)
+    }
+
+    /// Workers on what they share, whatever it is.
+    pub fn on(shared: Arc<Shared>, workers: usize) -> Rig {
         shared.observe(true);
         let workers = (0..workers)
             .map(|index| Worker::new(index, shared.clone()))
@@ -110,6 +116,7 @@ impl Rig {
             paused: Vec::new(),
             closing: Vec::new(),
             events: Vec::new(),
+            submitted: Vec::new(),
             next_identifier: 0,
             behind_connack: Vec::new(),
         }
@@ -301,6 +308,9 @@ impl Rig {
             for from in 0..self.workers.len() {
                 while let Some(effect) = self.workers[from].next_effect() {
                     self.carry_out(from, effect);
+                }
+                if let Some((number, records)) = self.workers[from].take_records() {
+                    self.submitted.push((from, number, records));
                 }
                 let mut batches = Vec::new();
                 self.workers[from].take_batches(|to, batch| batches.push((to, batch)));
