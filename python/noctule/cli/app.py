@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": ("noctule.cli.flags.command", "Try a broker step by step, and say what to do."),
     "passwd": ("noctule.cli.passwd", "Make, change and delete users of a password file."),
     "topics": ("noctule.cli.topics", "Check topic names and filters."),
+    "acl": ("noctule.cli.acl", "Ask what clients may do, and why."),
     "bench": ("noctule.cli.bench", "Put load on a broker, and check what it delivers."),
     "config": ("noctule.cli.config", "Print the whole default configuration, commented."),
     "completion": ("noctule.cli.completion", "Print the completion for a shell."),
