@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noctule.cli.messages.cbor import decode_cbor
@@ -83,6 +83,7 @@ def test_message_pack(data: str, value: object) -> None:
             decode_message_pack(bytes.fromhex(data)[:end])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_decoders_refuse_or_return(data: bytes) -> None:
     for decode in (decode_cbor, decode_message_pack):
@@ -124,6 +125,7 @@ def test_kinds(payload: bytes, content_type: str | None, kind: str, value: objec
     assert (content.kind, content.value) == (kind, value)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from((None, "image/png", "image/jpeg", "image/gif")))
 def test_anything_is_shown_without_control_characters(data: bytes, content_type: str) -> None:
     given = message(data, content_type)
@@ -140,6 +142,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON, st.integers(20, 80))
 def test_folded_json_is_the_same_json(value: object, width: int) -> None:
     lines = folded(value, width)
@@ -147,6 +150,7 @@ def test_folded_json_is_the_same_json(value: object, width: int) -> None:
         assert json.loads("\n".join(lines)) == value
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.integers(1, 20))
 def test_clipped_text_has_room(text: str, width: int) -> None:
     assert width_of(clipped(printable(text), width)) <= width

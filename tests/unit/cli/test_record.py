@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noctule.cli.messages.record import RecordError, dump, load
@@ -24,6 +24,7 @@ USER_PROPERTIES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(TEXT, st.binary(), st.sampled_from((0, 2, 4)), st.booleans(), PROPERTIES, USER_PROPERTIES)
 def test_round_trip(
     topic: str,
