@@ -6,7 +6,7 @@ from noctule.access.chain import DENIED, Denied, Identity, Link, Mechanism, Verd
 from noctule.access.errors import AccessError, BackEndError, PasswordFileError, RuleError
 from noctule.access.explain import Explanation, explain
 from noctule.access.function import Function
-from noctule.access.hashing import PasswordChecker
+from noctule.access.hashing import PasswordChecker, is_checkable
 from noctule.access.options import AccessOptions, access_of
 from noctule.access.password_file import PasswordFile
 from noctule.access.peer import Peer
@@ -35,6 +35,7 @@ __all__ = [
     "access_of",
     "engine_rules",
     "explain",
+    "is_checkable",
     "read_acl_file",
     "rules_from",
 ]

@@ -11,19 +11,33 @@ import secrets
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
+from noctule.access import mosquitto_hash
 from noctule.access.errors import BackEndError
 
-__all__ = ["PasswordChecker"]
+__all__ = ["PasswordChecker", "is_checkable"]
 
 MAX_CACHED = 100_000
 
 
+def is_checkable(record: str) -> bool:
+    """Whether passwords can be checked against it: argon2, or a hash of Mosquitto's."""
+    try:
+        if record.startswith(mosquitto_hash.BEGINNINGS):
+            mosquitto_hash.parse(record)
+        else:
+            parameters_hasher(record)
+    except (InvalidHashError, ValueError):
+        return False
+    return True
+
+
 class PasswordChecker:
-    """Checks passwords against argon2 hashes.
+    """Checks passwords against argon2 hashes, and those of Mosquitto's password file.
 
     `threads` check at once and at most `maximum_waiting` wait for them; BackEndError beyond.
     A right password is known again for `cache_seconds`; 0: never.
@@ -44,6 +58,10 @@ class PasswordChecker:
 
     def imitate(self, record: str) -> None:
         """Let unknown users cost what this hash costs."""
+        if record.startswith(mosquitto_hash.BEGINNINGS):
+            with suppress(ValueError):
+                self._decoy = mosquitto_hash.similar(record)
+            return
         try:
             parameters = self._parameters(record)
         except InvalidHashError:
@@ -89,10 +107,12 @@ class PasswordChecker:
 
     def _verify(self, record: str, password: bytes) -> bool:
         try:
+            if record.startswith(mosquitto_hash.BEGINNINGS):
+                return mosquitto_hash.is_right(record, password)
             return self._hasher.verify(record, password)
         except VerifyMismatchError:
             return False
-        except (VerificationError, InvalidHashError) as error:
+        except (VerificationError, InvalidHashError, ValueError) as error:
             raise BackEndError("a password hash cannot be read") from error
 
     @staticmethod

@@ -1,7 +1,7 @@
 """A file of users and their passwords: a line `name:$argon2id$…` for each.
 
-`noctule passwd` writes it. It is read again when it changes; one that cannot be read then is
-reported, and the one before stays in force.
+`noctule passwd` writes it; lines of Mosquitto's password file can stand beside its own. It is read
+again when it changes; one that cannot be read then is reported, and the one before stays in force.
 """
 
 import logging
@@ -9,6 +9,7 @@ import os
 import time
 from pathlib import Path
 
+from noctule.access import mosquitto_hash
 from noctule.access.chain import DENIED, Identity, Verdict
 from noctule.access.errors import PasswordFileError
 from noctule.access.hashing import PasswordChecker
@@ -17,6 +18,7 @@ from noctule.broker import AuthenticationRequest
 __all__ = ["PasswordFile", "read_records"]
 
 LOOK_SECONDS = 1.0
+BEGINNINGS = ("$argon2", *mosquitto_hash.BEGINNINGS)
 
 logger = logging.getLogger("noctule.access")
 
@@ -31,7 +33,7 @@ class PasswordFile:
         self._checker = checker or PasswordChecker()
         self._stamp = stamp_of(file)
         self._looked = time.monotonic()
-        self._records = read_records(file, "$argon2")
+        self._records = read_records(file, *BEGINNINGS)
         self._imitate()
 
     async def identify(self, request: AuthenticationRequest) -> Verdict:
@@ -59,7 +61,7 @@ class PasswordFile:
             stamp = stamp_of(self._file)
             if stamp == self._stamp:
                 return
-            self._records = read_records(self._file, "$argon2")
+            self._records = read_records(self._file, *BEGINNINGS)
         except PasswordFileError as error:
             logger.error("%s; the users read before stay in force", error)
             return
@@ -82,8 +84,8 @@ def stamp_of(file: Path) -> Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def read_records(file: Path, beginning: str) -> dict[str, str]:
-    """The records by user; each begins with `beginning`. PasswordFileError names the line."""
+def read_records(file: Path, *beginnings: str) -> dict[str, str]:
+    """The records by user; each has one of the beginnings. PasswordFileError names the line."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -94,11 +96,22 @@ def read_records(file: Path, beginning: str) -> dict[str, str]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        # A hash holds no colon, so a user name may.
-        user, colon, record = line.strip().rpartition(f":{beginning}")
-        if not colon or not user:
-            raise PasswordFileError(f"{file}, line {number}: not NAME:{beginning}…")
+        user, record = split_record(line.strip(), beginnings)
+        if not user:
+            raise PasswordFileError(f"{file}, line {number}: not NAME:{beginnings[0]}…")
         if user in records:
             raise PasswordFileError(f"{file}, line {number}: the user stands there twice")
-        records[user] = beginning + record
+        records[user] = record
     return records
+
+
+def split_record(line: str, beginnings: tuple[str, ...]) -> tuple[str, str]:
+    """User and record; both empty where it is no such line.
+
+    A hash holds no colon, so a user name may.
+    """
+    for beginning in beginnings:
+        user, colon, rest = line.rpartition(f":{beginning}")
+        if colon:
+            return user, beginning + rest
+    return "", ""

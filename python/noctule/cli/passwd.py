@@ -167,11 +167,15 @@ class PasswordFile:
         from argon2 import PasswordHasher
         from argon2.exceptions import InvalidHashError, VerificationError
 
+        from noctule.access import mosquitto_hash
+
         hasher = PasswordHasher()
         digest = self._hashes.get(user)
         try:
+            if digest is not None and digest.startswith(mosquitto_hash.BEGINNINGS):
+                return mosquitto_hash.is_right(digest, password.encode())
             hasher.verify(digest or hasher.hash(""), password)
-        except (VerificationError, InvalidHashError):
+        except (VerificationError, InvalidHashError, ValueError):
             return False
         return digest is not None
 

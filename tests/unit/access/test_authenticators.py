@@ -1,6 +1,8 @@
 """Authenticators by themselves: back ends that fail, mechanisms step by step, files that lie."""
 
 import asyncio
+import base64
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from noctule.access import (
     RuleError,
     engine_rules,
     explain,
+    is_checkable,
     read_acl_file,
 )
 from noctule.access.http_service import HttpService
@@ -173,6 +176,43 @@ def test_bad_password_file_is_refused_without_its_text(tmp_path: Path, text: str
     with pytest.raises(PasswordFileError) as caught:
         PasswordFile(file)
     assert "secret" not in str(caught.value)
+
+
+# By mosquitto_passwd 2.0.11, and what mosquitto_passwd 1.6 would write: alice has `secret`,
+# carol `old`.
+MOSQUITTO_USERS = (
+    "alice:$7$101$CzAy9rOmrragHqD2$PwQw3ImVG+gtpEgwYrhHWy+S/EntpTxvHXy8h4qG3qPpW5+3r6fsPexYIE/eV"
+    "MVkJOg8tzWzzEZMwP2JG/nAJQ==\n"
+    "carol:$6$c2FsdHNhbHRzYWw=$"
+    + base64.b64encode(hashlib.sha512(b"old" + b"saltsaltsal").digest()).decode()
+    + "\n"
+)
+
+
+@pytest.mark.parametrize(("user", "password"), [("alice", b"secret"), ("carol", b"old")])
+async def test_mosquitto_password_file(tmp_path: Path, user: str, password: bytes) -> None:
+    file = tmp_path / "users"
+    file.write_text(MOSQUITTO_USERS + "dave:" + CHEAP.hash("d") + "\n")
+    users = PasswordFile(file)
+    known = replace(REQUEST, user=user, password=password)
+    assert await users.identify(known) == Identity(user)
+    assert await users.identify(replace(known, password=password + b"x")) == DENIED
+    assert await users.identify(replace(known, user="nobody")) is None
+    assert await users.identify(replace(known, user="dave", password=b"d")) == Identity("dave")
+    await users.close()
+
+
+@pytest.mark.parametrize(
+    "record", ["$7$101$AA==$AA==", "$7$0$AA==$" + "A" * 86 + "==", "$7$1$x$y", "$6$AA==", "$7$1$!$"]
+)
+async def test_broken_mosquitto_hash_lets_nobody_in(tmp_path: Path, record: str) -> None:
+    assert not is_checkable(record)
+    file = tmp_path / "users"
+    file.write_text(f"alice:{record}\n")
+    users = PasswordFile(file)
+    with pytest.raises(BackEndError):
+        await users.identify(REQUEST)
+    await users.close()
 
 
 def test_mosquitto_acl_file(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """`noctule passwd` with pipes; test_terminal.py has the prompts."""
 
+import hashlib
 import os
 import stat
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,18 @@ def test_broken_file_is_left_alone(file: Path) -> None:
     assert result.exit_code == 1
     assert "line 2" in result.output
     assert file.read_text() == "# comment\nalice:plain\n"
+
+
+def test_users_of_mosquitto_are_known_until_their_password_changes(file: Path) -> None:
+    salt, digest = b64encode(b"salt").decode(), hashlib.pbkdf2_hmac("sha512", b"tiger", b"salt", 2)
+    line = f"bob:$7$2${salt}${b64encode(digest).decode()}\n"
+    file.write_text(file.read_text() + line)
+    assert run("--verify", str(file), "bob", text="tiger\n").exit_code == 0
+    assert run("--verify", str(file), "bob", text="lion\n").exit_code == 1
+    assert run(str(file), "alice", text="new\n").exit_code == 0
+    assert line in file.read_text()
+    assert run(str(file), "bob", text="lion\n").exit_code == 0
+    assert "bob:$argon2id$" in file.read_text()
 
 
 def test_nothing_else_is_left_in_the_directory(file: Path) -> None:
