@@ -88,9 +88,10 @@ impl Outgoing {
         self.resends
     }
 
-    /// Puts a message in flight; returns its packet identifier. Call with fewer
-    /// than 65,535 open.
-    pub fn push(&mut self, outbound: Outbound) -> u16 {
+    /// The packet identifier that the next message will have. Call with fewer than
+    /// 65,535 open.
+    #[inline]
+    pub fn next_identifier(&mut self) -> u16 {
         if self.ring.len() >= LONGEST_RING {
             self.put_first_aside();
         }
@@ -99,6 +100,12 @@ impl Outgoing {
             self.ring.push_back(None);
             identifier = step(self.first, self.ring.len());
         }
+        identifier
+    }
+
+    /// Puts a message in flight; returns its packet identifier, the next one.
+    pub fn push(&mut self, outbound: Outbound) -> u16 {
+        let identifier = self.next_identifier();
         let awaiting = match outbound.qos {
             QoS::ExactlyOnce => Awaiting::Pubrec,
             _ => Awaiting::Puback,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashSet;
 use noctule_packets::QoS;
+use noctule_topics::Bookmark;
 
 use crate::access::Permissions;
 use crate::group::Status;
@@ -76,7 +77,7 @@ pub(crate) struct RetainedWalk {
     pub filter: Box<str>,
     pub grant: Grant,
     /// The topic sent last.
-    pub after: Option<Box<str>>,
+    pub bookmark: Bookmark,
 }
 
 impl Session {

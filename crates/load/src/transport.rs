@@ -13,9 +13,9 @@ use socket2::{Domain, Socket, Type};
 
 /// Ports an address has for outgoing connections, with room to spare (Linux has 28,232).
 const CONNECTIONS_PER_SOURCE: u32 = 16_384;
-/// Loopback addresses to go around: a million connections a minute, which is how long a
-/// closed connection holds its port.
-const SOURCES: u32 = 64;
+/// Loopback addresses to go around. A closed connection holds its port for a minute, so that
+/// each run begins somewhere else.
+const SOURCES: u32 = 4_096;
 
 /// An open connection, non-blocking.
 #[derive(Debug)]
@@ -34,8 +34,9 @@ impl Transport {
             && host.is_loopback()
             && cfg!(target_os = "linux")
         {
-            let source = Ipv4Addr::LOCALHOST.to_bits() + nth / CONNECTIONS_PER_SOURCE % SOURCES;
-            socket.bind(&SocketAddr::from((Ipv4Addr::from_bits(source), 0)).into())?;
+            let source = std::process::id().wrapping_add(nth / CONNECTIONS_PER_SOURCE) % SOURCES;
+            let source = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + source);
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         match socket.connect(&address.into()) {
             Err(error) if !is_under_way(&error) => Err(error),

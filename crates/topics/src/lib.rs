@@ -16,5 +16,5 @@ mod subscription_tree;
 pub use filter::{Filter, matches};
 pub use generations::Generations;
 pub use name::{MAX_TOPIC_BYTES, TopicError, levels, validate_filter, validate_name};
-pub use retained_tree::{RetainedTree, Walk};
+pub use retained_tree::{Bookmark, RetainedTree, Walk};
 pub use subscription_tree::SubscriptionTree;

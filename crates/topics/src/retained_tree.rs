@@ -25,6 +25,8 @@ pub struct RetainedTree<V> {
     entries: Arena<Entry<V>>,
     by_name: Index,
     order: Order,
+    /// How often `order` has changed: until then a position in it is good.
+    changes: u64,
     hasher: RandomState,
 }
 
@@ -44,6 +46,15 @@ pub enum Walk {
     Paused { after: String },
 }
 
+/// Where a walk stopped, to go on behind it: a name, and its place for as long as it is good.
+///
+/// The default is before the first name.
+#[derive(Clone, Debug, Default)]
+pub struct Bookmark {
+    after: String,
+    place: Option<(Position, u64)>,
+}
+
 impl<V> Default for RetainedTree<V> {
     fn default() -> Self {
         Self::new()
@@ -56,6 +67,7 @@ impl<V> RetainedTree<V> {
             entries: Arena::new(),
             by_name: Index::new(),
             order: Order::new(),
+            changes: 0,
             hasher: RandomState::default(),
         }
     }
@@ -82,6 +94,7 @@ impl<V> RetainedTree<V> {
         });
         self.by_name.insert(hash, number);
         self.order.insert(position, number);
+        self.changes += 1;
         None
     }
 
@@ -90,6 +103,7 @@ impl<V> RetainedTree<V> {
         let hash = self.hash_name(name.as_bytes());
         let number = self.find(name, hash)?;
         self.order.remove(self.seek(name));
+        self.changes += 1;
         self.by_name.remove(hash, number);
         let (entry, moved) = self.entries.swap_remove(number);
         if let Some(old) = moved {
@@ -121,6 +135,32 @@ impl<V> RetainedTree<V> {
         self.walk_within(filter, after, usize::MAX, visit) == Walk::Ended
     }
 
+    /// As [`walk`](Self::walk), from a bookmark on, which is moved to the name that `visit`
+    /// returned false for. Unless names came or went meanwhile, going on costs no search.
+    pub fn walk_on(
+        &self,
+        filter: &str,
+        bookmark: &mut Bookmark,
+        mut visit: impl FnMut(&str, &V) -> bool,
+    ) -> bool {
+        let filter = filter.as_bytes();
+        let mut position = match bookmark.place {
+            None => self.seek_literals(filter),
+            Some((position, changes)) if changes == self.changes => self.order.next(position),
+            Some(_) => self.seek_after(&bookmark.after),
+        };
+        while let Some((name, place, value)) = self.look_at(position, filter) {
+            if matches!(place, Place::Match) && !visit(name, value) {
+                bookmark.after.clear();
+                bookmark.after.push_str(name);
+                bookmark.place = Some((position, self.changes));
+                return false;
+            }
+            position = self.leap(position, filter, name.as_bytes(), place);
+        }
+        true
+    }
+
     /// As [`walk`](Self::walk), but pauses after `steps` names have been looked at (at least
     /// one), whether they matched or not.
     pub fn walk_within(
@@ -136,25 +176,30 @@ impl<V> RetainedTree<V> {
             Some(after) => self.seek_after(after),
             None => self.seek_literals(filter),
         };
-        while let Some(number) = self.order.number(position) {
-            let entry = &self.entries[number];
-            let name = entry.name.as_bytes();
-            let place = place(filter, name);
-            if matches!(place, Place::Match) && !visit(entry.name.as_str(), &entry.value) {
+        while let Some((name, place, value)) = self.look_at(position, filter) {
+            if matches!(place, Place::Match) && !visit(name, value) {
                 return Walk::Stopped;
-            }
-            if matches!(place, Place::End) {
-                return Walk::Ended;
             }
             left -= 1;
             if left == 0 {
                 return Walk::Paused {
-                    after: entry.name.as_str().to_owned(),
+                    after: name.to_owned(),
                 };
             }
-            position = self.leap(position, filter, name, place);
+            position = self.leap(position, filter, name.as_bytes(), place);
         }
         Walk::Ended
+    }
+
+    /// The name at `position` and how it stands to `filter`; nothing where no further name
+    /// can match.
+    fn look_at(&self, position: Position, filter: &[u8]) -> Option<(&str, Place, &V)> {
+        let entry = &self.entries[self.order.number(position)?];
+        let place = place(filter, entry.name.as_bytes());
+        if matches!(place, Place::End) {
+            return None;
+        }
+        Some((entry.name.as_str(), place, &entry.value))
     }
 
     /// Returns the position of the first name after `name`, at `position`, that the filter

@@ -4,7 +4,7 @@ mod naive;
 
 use std::collections::BTreeMap;
 
-use noctule_topics::{RetainedTree, Walk};
+use noctule_topics::{Bookmark, RetainedTree, Walk};
 use proptest::prelude::*;
 
 type Model = BTreeMap<String, u64>;
@@ -139,6 +139,38 @@ proptest! {
         prop_assert_eq!(once.len(), visited.len(), "a name was visited twice");
         for (name, _) in expected(&stayed, &filter) {
             prop_assert!(visited.contains(&name), "{} was missed", name);
+        }
+    }
+
+    #[test]
+    fn test_a_walk_on_a_bookmark_goes_on_as_one_after_a_name(
+        names in prop::collection::vec(naive::name(), 1..60),
+        changes in prop::collection::vec((naive::name(), 0..4), 60),
+        filter in naive::filter(),
+        most in 1_usize..4,
+    ) {
+        let (mut tree, _) = filled(&names);
+        let mut bookmark = Bookmark::default();
+        let mut stop: Option<String> = None;
+        for (name, change) in changes {
+            let (wanted, wanted_end) = piece(&tree, &filter, stop.as_deref(), most);
+            let mut visited = Vec::new();
+            let ended = tree.walk_on(&filter, &mut bookmark, |name, _| {
+                visited.push(name.to_owned());
+                visited.len() < most
+            });
+            prop_assert_eq!((&visited, ended), (&wanted, wanted_end));
+            if ended {
+                break;
+            }
+            stop = visited.pop();
+            match change {
+                0 => drop(tree.insert(&name, 0)),
+                1 => drop(tree.remove(&name)),
+                // The name that the walk stopped at.
+                2 => drop(stop.as_ref().and_then(|stop| tree.remove(stop))),
+                _ => {}
+            }
         }
     }
 

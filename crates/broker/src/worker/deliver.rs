@@ -42,8 +42,8 @@ pub(super) struct Terms<'a> {
     pub key: SessionKey,
     /// Names the session's records; 0: it has none.
     pub durable: u64,
-    pub granted: QoS,
     pub retain: bool,
+    pub granted: QoS,
     pub subscription_identifiers: &'a [u32],
     pub group: Option<&'a GroupRef>,
 }
@@ -279,20 +279,17 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
             return;
         };
-        let message = outbound.message.clone();
-        // They stay with the message in flight too, for a resend.
-        let identifiers = outbound.subscription_identifiers.clone();
         let mut envelope = Envelope {
             version: connection.version,
             dup: false,
             qos: outbound.qos,
             retain: outbound.retain,
             packet_identifier: 0,
-            expiry: remaining_expiry(message.head().deadline, now),
-            subscription_identifiers: &identifiers,
+            expiry: remaining_expiry(outbound.message.head().deadline, now),
+            subscription_identifiers: &outbound.subscription_identifiers,
             alias: None,
         };
-        let parts = message.parts();
+        let parts = outbound.message.parts();
         if let Some(permissions) = &session.permissions
             && !permitted(permissions, parts)
         {
@@ -305,40 +302,42 @@ impl Worker {
             self.drop_outbound(key, &outbound, "too_large");
             return;
         }
-        if outbound.qos == QoS::AtMostOnce {
-            let mut pen = Pen {
-                connection,
-                pool: &mut self.pool,
-                template: None,
-                counters: &self.shared.counters[self.index],
-            };
-            pen.write(parts, Some(&message), envelope);
-            self.mark_dirty(id);
-            return;
-        }
-        let counters = &self.shared.counters[self.index];
-        counters.messages_stored.add(1);
-        counters.messages_stored_bytes.add(message.size() as u64);
-        let (durable, sequence, qos) = (session.durable, outbound.sequence, outbound.qos);
-        let identifier = session.outgoing.push(outbound);
-        envelope.packet_identifier = identifier;
-        session.publish_status();
-        if qos == QoS::ExactlyOnce && self.journal.on {
-            self.record_in_flight(id, durable, sequence, identifier, Awaiting::Pubrec);
+        let in_flight = outbound.qos != QoS::AtMostOnce;
+        if in_flight {
+            let identifier = session.outgoing.next_identifier();
+            envelope.packet_identifier = identifier;
+            if outbound.qos == QoS::ExactlyOnce && self.journal.on {
+                let (durable, sequence) = (session.durable, outbound.sequence);
+                self.record_in_flight(id, durable, sequence, identifier, Awaiting::Pubrec);
+            }
         }
         let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
             return;
         };
         let counters = &self.shared.counters[self.index];
-        let template = many.then_some(&mut self.template);
         let mut pen = Pen {
             connection,
             pool: &mut self.pool,
-            template,
+            template: (many && in_flight).then_some(&mut self.template),
             counters,
         };
-        pen.write(parts, Some(&message), envelope);
+        pen.write(parts, Some(&outbound.message), envelope);
         self.mark_dirty(id);
+        if in_flight {
+            self.put_in_flight(key, outbound);
+        }
+    }
+
+    #[inline]
+    fn put_in_flight(&mut self, key: SessionKey, outbound: Outbound) {
+        let counters = &self.shared.counters[self.index];
+        counters.messages_stored.add(1);
+        let size = outbound.message.size();
+        counters.messages_stored_bytes.add(size as u64);
+        if let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) {
+            session.outgoing.push(outbound);
+            session.publish_status();
+        }
     }
 
     /// Writes a message in flight once more, with DUP [MQTT-3.3.1-1].

@@ -83,21 +83,16 @@ impl Worker {
             _ => STRIDE.min(usize::from(window)),
         };
         let mut found: SmallVec<[Message; STRIDE]> = SmallVec::new();
-        let mut last: Option<Box<str>> = None;
         let retained = self.shared.retained.read();
         let ended = retained
             .tree
-            .walk(&walk.filter, walk.after.as_deref(), |name, kept| {
+            .walk_on(&walk.filter, &mut walk.bookmark, |_, kept| {
                 // No local holds for what the session itself had retained, too [MQTT-3.8.3-3].
                 let own = grant.no_local && kept.message.head().publisher == key;
                 if !own && !kept.message.expired(now) {
                     found.push(kept.message.clone());
                 }
-                if found.len() < stride {
-                    return true;
-                }
-                last = Some(name.into());
-                false
+                found.len() < stride
             });
         drop(retained);
         if ended {
@@ -105,8 +100,6 @@ impl Worker {
             if walks.is_empty() {
                 session.retained = None;
             }
-        } else if last.is_some() {
-            walk.after = last;
         }
         let durable = session.durable;
         for message in found {

@@ -4,7 +4,7 @@ use noctule_packets::{
     Error, Packet, Properties, PropertyId, QoS, ReasonCode, Suback, Subscribe, SubscriptionRequest,
     Unsuback, Unsubscribe, Version,
 };
-use noctule_topics::Filter;
+use noctule_topics::{Bookmark, Filter};
 use smallvec::SmallVec;
 
 use super::Worker;
@@ -98,7 +98,7 @@ impl Worker {
             walks.push(RetainedWalk {
                 filter: plain.into(),
                 grant,
-                after: None,
+                bookmark: Bookmark::default(),
             });
         }
         Ok(Ok(grant.qos))
