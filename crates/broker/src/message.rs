@@ -9,7 +9,11 @@ use crate::key::SessionKey;
 use crate::time::Time;
 
 /// What is known of a message besides its bytes.
+///
+/// `repr(C)` for speed: `qos` first, where the compiler would put it, is read four bytes wide
+/// right after it was written as one, which stalls (scenario A of `make bench`).
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Head {
     pub publisher: SessionKey,
     /// When it arrived here.
@@ -18,8 +22,6 @@ pub(crate) struct Head {
     pub deadline: Time,
     /// The RETAIN flag as it was published.
     pub retain: bool,
-    /// Behind `retain` for speed: at an even address it would be read four bytes wide right
-    /// after it was written as one, which stalls (scenario C of `make bench`).
     pub qos: QoS,
 }
 

@@ -9,11 +9,8 @@ use crate::message::Message;
 /// copied for a subscriber. Below it a copy is cheaper than a vector entry.
 pub(crate) const SHARED_PAYLOAD_BYTES: usize = 8 << 10;
 
-/// A buffer that has grown beyond this is not kept for the next connection.
-const POOLED_BYTES: usize = 1 << 20;
-
-/// Buffers kept for connections that begin to write; idle ones hold none.
-const POOLED_BUFFERS: usize = 64;
+/// Bytes of the buffers kept for connections that begin to write; idle ones hold none.
+const POOLED_BYTES: usize = 8 << 20;
 
 /// Bytes in front that are worth moving the rest for.
 const COMPACT_BYTES: usize = 64 << 10;
@@ -228,17 +225,25 @@ impl Outbox {
 
 /// Empty buffers of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Pool(Vec<Vec<u8>>);
+pub(crate) struct Pool {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
 
 impl Pool {
     fn take(&mut self) -> Vec<u8> {
-        self.0.pop().unwrap_or_else(|| Vec::with_capacity(512))
+        let Some(buffer) = self.buffers.pop() else {
+            return Vec::with_capacity(512);
+        };
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.0.len() < POOLED_BUFFERS && buffer.capacity() <= POOLED_BYTES {
+        if self.bytes + buffer.capacity() <= POOLED_BYTES {
+            self.bytes += buffer.capacity();
             buffer.clear();
-            self.0.push(buffer);
+            self.buffers.push(buffer);
         }
     }
 }
@@ -330,9 +335,9 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.buffer(&mut pool).push(1);
         outbox.release(&mut pool);
-        assert_eq!(pool.0.len(), 0);
+        assert_eq!(pool.buffers.len(), 0);
         outbox.advance(1);
         outbox.release(&mut pool);
-        assert_eq!(pool.0.len(), 1);
+        assert_eq!(pool.buffers.len(), 1);
     }
 }

@@ -21,6 +21,15 @@ pub(crate) struct Outbound {
     pub group: Option<GroupRef>,
 }
 
+/// An [`Outbound::subscription_identifiers`]; mostly there are none, and nothing to copy.
+#[inline]
+pub(crate) fn identifiers(of: &[u32]) -> SmallVec<[u32; 2]> {
+    if of.is_empty() {
+        return SmallVec::new();
+    }
+    SmallVec::from_slice(of)
+}
+
 /// What an in-flight message waits for (MQTT 5.0 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaiting {
@@ -97,7 +106,10 @@ impl Outgoing {
         }
         let mut identifier = step(self.first, self.ring.len());
         while self.aside.iter().any(|(taken, _)| *taken == identifier) {
-            self.ring.push_back(None);
+            match self.ring.is_empty() {
+                true => self.first = step(self.first, 1),
+                false => self.ring.push_back(None),
+            }
             identifier = step(self.first, self.ring.len());
         }
         identifier
@@ -119,7 +131,6 @@ impl Outgoing {
             outbound,
         }));
         self.open += 1;
-        self.drop_settled();
         identifier
     }
 
@@ -168,7 +179,9 @@ impl Outgoing {
         let place = self.place(identifier);
         let found = match self.ring.get_mut(place).and_then(Option::take) {
             Some(found) => {
-                self.drop_settled();
+                if place == 0 {
+                    self.drop_settled();
+                }
                 found
             }
             None => {

@@ -1,7 +1,6 @@
 //! A message to one session: written now, put in flight, or queued.
 
 use noctule_packets::QoS;
-use smallvec::SmallVec;
 
 use super::Worker;
 use super::pen::{Pen, fits};
@@ -10,7 +9,7 @@ use crate::batch::Item;
 use crate::key::SessionKey;
 use crate::message::{Envelope, Head, Message, Parts, remaining_expiry};
 use crate::outbox::SHARED_PAYLOAD_BYTES;
-use crate::outgoing::{Awaiting, Outbound};
+use crate::outgoing::{Awaiting, Outbound, identifiers};
 use crate::routes::{GroupRoute, Route};
 use crate::shared::GroupRef;
 use crate::time::Time;
@@ -36,8 +35,9 @@ impl Publication<'_> {
     }
 }
 
-/// How one session is to get a message.
+/// How one session is to get a message. `repr(C)` as [`Head`] is.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(super) struct Terms<'a> {
     pub key: SessionKey,
     /// Names the session's records; 0: it has none.
@@ -235,7 +235,7 @@ impl Worker {
             message,
             qos,
             retain: terms.retain,
-            subscription_identifiers: SmallVec::from_slice(terms.subscription_identifiers),
+            subscription_identifiers: identifiers(terms.subscription_identifiers),
             group: terms.group.cloned(),
         };
         if may_go {
@@ -263,7 +263,7 @@ impl Worker {
             message: publication.message().clone(),
             qos,
             retain: terms.retain,
-            subscription_identifiers: SmallVec::from_slice(terms.subscription_identifiers),
+            subscription_identifiers: identifiers(terms.subscription_identifiers),
             group: terms.group.cloned(),
         };
         self.enqueue(terms.key, outbound);
