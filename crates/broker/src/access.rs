@@ -44,6 +44,18 @@ pub enum Action {
     Receive,
 }
 
+impl Action {
+    /// Its name, as rules write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Publish => "publish",
+            Action::Subscribe => "subscribe",
+            Action::Receive => "receive",
+        }
+    }
+}
+
 /// The rules of one client, its names put in.
 #[derive(Debug)]
 pub struct Permissions {

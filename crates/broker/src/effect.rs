@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use noctule_packets::{ReasonCode, Version};
 
-use crate::access::Rule;
+use crate::access::{Action, Rule};
 use crate::key::ConnectionId;
 
 /// What client identifiers of this process's own parts begin with; nobody else may use one.
@@ -200,6 +200,15 @@ pub enum Event {
         client: Box<str>,
         reason: &'static str,
     },
+    /// The rules do not allow what a client asked for; told whether anybody listens or not.
+    Denied {
+        client: Box<str>,
+        user: Option<Box<str>>,
+        action: Action,
+        topic: Box<str>,
+        /// The rule that decided; `None`: none speaks of it.
+        rule: Option<Box<str>>,
+    },
 }
 
 /// A field of an [`Event`].
@@ -221,6 +230,7 @@ impl Event {
             Event::Unsubscribed { .. } => "unsubscribed",
             Event::Dropped { .. } => "dropped",
             Event::SessionEnded { .. } => "session_ended",
+            Event::Denied { .. } => "denied",
         }
     }
 
@@ -303,6 +313,19 @@ impl Event {
             Event::SessionEnded { client, reason } => {
                 fields.push(("client", text(client)));
                 fields.push(("reason", text(reason)));
+            }
+            Event::Denied {
+                client,
+                user,
+                action,
+                topic,
+                rule,
+            } => {
+                fields.push(("client", text(client)));
+                fields.extend(user.iter().map(|user| ("user", text(user))));
+                fields.push(("action", text(action.name())));
+                fields.push(("topic", text(topic)));
+                fields.extend(rule.iter().map(|rule| ("rule", text(rule))));
             }
         }
         fields

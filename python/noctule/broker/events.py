@@ -138,9 +138,24 @@ def logged(report: Event) -> bool:
     if report["kind"] == "failed":
         logging.getLogger("noctule").critical("the engine failed: %s", report["message"])
         return False
+    if report["kind"] == "denied":
+        log_denied(report)
     if report["kind"] != "log":
         return False
     name = str(report["target"]).replace("::", ".").replace("noctule_", "noctule.", 1)
     level = logging.getLevelNamesMapping().get(str(report["level"]).upper(), logging.WARNING)
     logging.getLogger(name).log(level, "%s", report["message"])
     return True
+
+
+def log_denied(report: Event) -> None:
+    """A line for what a client was not allowed; its names are quoted, so they forge no line."""
+    user, rule = report.get("user"), report.get("rule")
+    logging.getLogger("noctule.access").warning(
+        "denied: client %r%s may not %s %r: %s",
+        report["client"],
+        "" if user is None else f" of user {user!r}",
+        f"{report['action']} to",
+        report["topic"],
+        "no rule allows it" if rule is None else f"by the rule {rule!r}",
+    )

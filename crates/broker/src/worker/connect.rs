@@ -6,8 +6,9 @@ use noctule_packets::{Connect, PropertyId, ReasonCode, Version};
 
 use super::Worker;
 use super::connack::Refusal;
+use super::deny::Denied;
 use super::disconnect::Cause;
-use crate::access::{Permissions, Rule};
+use crate::access::{Action, Permissions, Rule};
 use crate::aliases::OutgoingAliases;
 use crate::bucket::Bucket;
 use crate::connection::{Rates, Stage};
@@ -147,6 +148,18 @@ impl Worker {
         if let (Some(permissions), Some(will)) = (&permissions, &connect.will)
             && !permissions.may_publish(will.topic, will.qos, will.retain)
         {
+            let denied = Denied {
+                action: Action::Publish,
+                topic: will.topic,
+                qos: will.qos,
+                retain: will.retain,
+            };
+            self.tell_denied_of(
+                client,
+                admission.user.as_deref(),
+                Some(permissions),
+                &denied,
+            );
             return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
         }
         let expiry = self.session_expiry(connect);

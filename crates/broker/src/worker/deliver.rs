@@ -365,6 +365,14 @@ impl Worker {
             subscription_identifiers: &outbound.subscription_identifiers,
             alias: None,
         };
+        if let Some(permissions) = &session.permissions
+            && !permitted(permissions, outbound.message.parts())
+        {
+            // The right was revoked since it was sent first.
+            self.settle_outgoing(key, identifier);
+            self.drop_for(key, "not_authorized");
+            return;
+        }
         let counters = &self.shared.counters[self.index];
         let mut pen = Pen {
             connection,

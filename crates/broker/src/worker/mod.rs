@@ -7,6 +7,7 @@ mod authenticate;
 mod connack;
 mod connect;
 mod deliver;
+mod deny;
 mod disconnect;
 mod drain;
 mod hold;
@@ -47,6 +48,7 @@ use crate::slab::Slab;
 use crate::time::Time;
 use crate::wheel::Wheel;
 
+use deny::Denials;
 use disconnect::Cause;
 use drain::Draining;
 use pen::Template;
@@ -86,6 +88,7 @@ pub struct Worker {
     offline: VecDeque<(SessionKey, Time)>,
     system: Option<Box<SystemTopics>>,
     draining: Option<Draining>,
+    denials: Denials,
     random: u64,
     assigned: u64,
 }
@@ -117,6 +120,7 @@ impl Worker {
             offline: VecDeque::new(),
             system: None,
             draining: None,
+            denials: Denials::default(),
             random: seed | 1,
             assigned: 0,
             shared,
@@ -272,6 +276,7 @@ impl Worker {
     /// Carries out what could not be done in the midst of something else, until
     /// nothing is left: ends, wills, orphans, publishers that go on.
     fn settle(&mut self, now: Time) {
+        self.denials.set_time(now);
         loop {
             if let Some((id, cause)) = self.ending.pop_front() {
                 self.end_connection(id, cause, now);

@@ -213,9 +213,11 @@ impl Worker {
         }
         if parts.topic[0] == b'$' {
             // $-topics are the broker's own [MQTT-4.7.2-1].
+            self.tell_denied_bytes(publisher, parts.topic, raw.qos, raw.retain);
             return self.answer_publish(id, raw, ReasonCode::NOT_AUTHORIZED);
         }
         if !self.may_publish_bytes(publisher, parts.topic, raw.qos, raw.retain) {
+            self.tell_denied_bytes(publisher, parts.topic, raw.qos, raw.retain);
             return self.answer_publish(id, raw, ReasonCode::NOT_AUTHORIZED);
         }
         let deadline = expiry.map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds)));

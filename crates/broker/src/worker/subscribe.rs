@@ -8,6 +8,8 @@ use noctule_topics::{Bookmark, Filter};
 use smallvec::SmallVec;
 
 use super::Worker;
+use super::deny::Denied;
+use crate::access::Action;
 use crate::effect::Event;
 use crate::group::Member;
 use crate::key::{ConnectionId, SessionKey};
@@ -137,6 +139,13 @@ impl Worker {
         if let Some(permissions) = &session.permissions
             && !permissions.may_subscribe(plain, request.qos)
         {
+            let denied = Denied {
+                action: Action::Subscribe,
+                topic: plain,
+                qos: request.qos,
+                retain: false,
+            };
+            self.tell_denied(key, &denied);
             return Err(ReasonCode::NOT_AUTHORIZED);
         }
         let full = session.subscriptions.len() >= limits.max_subscriptions_per_session as usize;

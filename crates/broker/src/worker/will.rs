@@ -32,6 +32,7 @@ impl Worker {
     /// interval counts from now (MQTT 5.0 §3.1.3.2.4).
     pub(super) fn publish_will(&mut self, publisher: SessionKey, will: &Will, now: Time) {
         if !self.may_publish(publisher, &will.topic, will.qos, will.retain) {
+            self.tell_denied_bytes(publisher, will.topic.as_bytes(), will.qos, will.retain);
             return;
         }
         let deadline = will

@@ -1,5 +1,6 @@
 //! Rules that need a clock or a second connection, played on workers in memory.
 
+mod access;
 mod flow;
 mod groups;
 mod messages;
