@@ -1,6 +1,7 @@
 """The commands by name; each lives in a module of its own, imported when it is called."""
 
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -18,6 +19,7 @@ COMMANDS = {
     "passwd": ("noctule.cli.passwd", "Make, change and delete users of a password file."),
     "topics": ("noctule.cli.topics", "Check topic names and filters."),
     "acl": ("noctule.cli.acl", "Ask what clients may do, and why."),
+    "import": ("noctule.cli.imports", "Move from another broker to this one."),
     "bench": ("noctule.cli.bench", "Put load on a broker, and check what it delivers."),
     "config": ("noctule.cli.config", "Print the whole default configuration, commented."),
     "completion": ("noctule.cli.completion", "Print the completion for a shell."),
@@ -45,7 +47,9 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(module), cmd_name)
+        # `import` is no name in Python.
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(import_module(module), name)
         return with_examples(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
