@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from noctule.cli.app import COMMANDS
 from noctule.cli.words import Option, Program, programs
 
 __all__ = ["bash", "completion", "fish", "zsh"]
@@ -29,12 +30,13 @@ def _names(option: Option) -> list[str]:
     return [name for name in option.names if name.startswith("-")]
 
 
-def _first_words(given: list[Program]) -> dict[str, str]:
-    """The commands, and those that hold others, with what they do."""
-    words: dict[str, str] = {}
+def _groups(given: list[Program]) -> dict[str, list[str]]:
+    """Commands that hold others, with these."""
+    groups: dict[str, list[str]] = {}
     for program in given:
-        words.setdefault(program.path[0], program.summary)
-    return words
+        if len(program.path) > 1:
+            groups.setdefault(program.path[0], []).append(program.path[1])
+    return groups
 
 
 # --- bash ---------------------------------------------------------------------------------
@@ -45,39 +47,45 @@ def bash(given: list[Program]) -> Iterator[str]:
     yield "# bash completion for noctule, by `noctule completion bash`"
     yield "_noctule() {"
     yield '    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"'
-    yield '    local command="${COMP_WORDS[1]}" options="" files=""'
+    yield '    local command="${COMP_WORDS[1]}" options="" files="" values="" first=2'
     yield "    if [ $COMP_CWORD -eq 1 ]; then"
-    yield f'        COMPREPLY=($(compgen -W "{" ".join(_first_words(given))} --help" -- "$word"))'
+    yield f'        COMPREPLY=($(compgen -W "{" ".join(COMMANDS)} --help --version" -- "$word"))'
     yield "        return"
     yield "    fi"
     yield '    case "$command" in'
-    for name in _first_words(given):
-        yield from _bash_command(name, [p for p in given if p.path[0] == name])
+    for name, inner in _groups(given).items():
+        yield f"    {name})"
+        yield "        if [ $COMP_CWORD -eq 2 ]; then"
+        yield f'            COMPREPLY=($(compgen -W "{" ".join(inner)}" -- "$word")); return'
+        yield "        fi"
+        yield '        command="$command ${COMP_WORDS[2]}" first=3 ;;'
+    yield "    esac"
+    yield '    case "$command" in'
+    for program in given:
+        yield from _bash_command(program)
     yield "    esac"
     yield '    if [[ $word == -* ]]; then COMPREPLY=($(compgen -W "$options" -- "$word"))'
+    yield '    elif [ -n "$values" ] && [ $COMP_CWORD -eq $first ]; then'
+    yield '        COMPREPLY=($(compgen -W "$values" -- "$word"))'
     yield '    elif [ -n "$files" ]; then COMPREPLY=($(compgen -f -- "$word"))'
     yield "    fi"
     yield "}"
     yield "complete -o filenames -F _noctule noctule"
 
 
-def _bash_command(name: str, given: list[Program]) -> Iterator[str]:
-    yield f"    {name})"
-    if len(given[0].path) > 1:
-        inner = " ".join(program.path[1] for program in given)
-        yield "        if [ $COMP_CWORD -eq 2 ]; then"
-        yield f'            COMPREPLY=($(compgen -W "{inner}" -- "$word")); return'
-        yield "        fi"
-    options = [option for program in given for option in program.options]
-    takers = [option for option in options if option.metavar or option.values]
+def _bash_command(program: Program) -> Iterator[str]:
+    yield f"    '{' '.join(program.path)}')"
+    takers = [option for option in program.options if option.metavar or option.values]
     if takers:
         yield '        case "$before" in'
         for option in takers:
             yield f"        {'|'.join(_names(option))}) {_bash_argument(option)} return;;"
         yield "        esac"
-    words = dict.fromkeys(name for option in options for name in _names(option))
+    words = dict.fromkeys(name for option in program.options for name in _names(option))
     yield f'        options="{" ".join(words)}"'
-    if any(program.takes_files for program in given):
+    if program.values:
+        yield f'        values="{" ".join(program.values)}"'
+    if program.takes_files:
         yield "        files=1"
     yield "        ;;"
 
@@ -100,36 +108,39 @@ def zsh(given: list[Program]) -> Iterator[str]:
     yield "# zsh completion for noctule, by `noctule completion zsh`"
     yield "_noctule() {"
     yield "    local -a commands"
+    yield '    local command="$words[2]"'
     yield "    commands=("
-    for name, summary in _first_words(given).items():
+    for name, (_, summary) in COMMANDS.items():
         yield f"        {_zsh_quoted(f'{name}:{summary}')}"
     yield "    )"
     yield "    if (( CURRENT == 2 )); then _describe command commands; return; fi"
-    yield '    case "$words[2]" in'
-    for name in _first_words(given):
-        yield from _zsh_command(name, [p for p in given if p.path[0] == name])
+    yield "    shift words; (( CURRENT -= 1 ))"
+    yield '    case "$command" in'
+    for name, inner in _groups(given).items():
+        yield f"    {name})"
+        yield f"        if (( CURRENT == 2 )); then compadd {' '.join(inner)}; return; fi"
+        yield '        command="$command $words[2]"; shift words; (( CURRENT -= 1 )) ;;'
+    yield "    esac"
+    yield '    case "$command" in'
+    for program in given:
+        yield from _zsh_command(program)
     yield "    esac"
     yield "}"
     yield '_noctule "$@"'
 
 
-def _zsh_command(name: str, given: list[Program]) -> Iterator[str]:
-    yield f"    {name})"
-    depth = 1
-    if len(given[0].path) > 1:
-        inner = " ".join(program.path[1] for program in given)
-        yield f"        if (( CURRENT == 3 )); then compadd {inner}; return; fi"
-        depth = 2
-    yield f"        shift {depth} words; (( CURRENT -= {depth} ))"
+def _zsh_command(program: Program) -> Iterator[str]:
+    yield f"    '{' '.join(program.path)}')"
     yield "        _arguments -s \\"
-    for program in given:
-        for option in program.options:
-            for word in _names(option):
-                yield f"            {_zsh_option(word, option)} \\"
-    if any(program.takes_files for program in given):
+    for option in program.options:
+        for word in _names(option):
+            yield f"            {_zsh_option(word, option)} \\"
+    if program.values:
+        yield f"            '1:argument:({' '.join(program.values)})' \\"
+    if program.takes_files:
         yield "            '*:file:_files'"
     else:
-        yield "            '*:argument: '"
+        yield "            '*:argument:()'"
     yield "        ;;"
 
 
@@ -157,12 +168,18 @@ def fish(given: list[Program]) -> Iterator[str]:
     """A line for each command and each option."""
     yield "# fish completion for noctule, by `noctule completion fish`"
     yield "complete -c noctule -f"
-    for name, summary in _first_words(given).items():
+    for name, (_, summary) in COMMANDS.items():
         yield f"complete -c noctule -n __fish_use_subcommand -a {name} -d {_fish_quoted(summary)}"
+    for name, inner in _groups(given).items():
+        where = f"__fish_seen_subcommand_from {name}"
+        where += f"; and not __fish_seen_subcommand_from {' '.join(inner)}"
+        yield f"complete -c noctule -n '{where}' -a '{' '.join(inner)}'"
     for program in given:
-        where = f"__fish_seen_subcommand_from {program.path[0]}"
-        if len(program.path) > 1:
-            yield f"complete -c noctule -n '{where}' -a {program.path[1]}"
+        where = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in program.path)
+        if program.values:
+            unseen = f"not __fish_seen_subcommand_from {' '.join(program.values)}"
+            values = " ".join(program.values)
+            yield f"complete -c noctule -n '{where}; and {unseen}' -a '{values}'"
         if program.takes_files:
             yield f"complete -c noctule -n '{where}' -F"
         for option in program.options:

@@ -27,13 +27,17 @@ class Option(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A command, or a command of a command: `path` is ("topics", "lint")."""
+    """A command, or a command of a command: `path` is ("topics", "lint").
+
+    `values` are the words that its first argument can be, where there are few.
+    """
 
     path: tuple[str, ...]
     summary: str
     help: str
     usage: tuple[str, ...]
     options: tuple[Option, ...]
+    values: tuple[str, ...]
     takes_files: bool
 
 
@@ -69,8 +73,14 @@ def _program(command: click.Command, context: click.Context, path: tuple[str, ..
         command.help or "",
         usage,
         tuple(_option(p, context) for p in parameters if isinstance(p, click.Option)),
+        _values(arguments),
         any(isinstance(p.type, click.Path) for p in arguments) or path == ("replay",),
     )
+
+
+def _values(arguments: list[click.Argument]) -> tuple[str, ...]:
+    kind = arguments[0].type if arguments else None
+    return tuple(kind.choices) if isinstance(kind, click.Choice) else ()
 
 
 def _option(option: click.Option, context: click.Context) -> Option:

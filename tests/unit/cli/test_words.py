@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pexpect
 import pytest
 from click.testing import CliRunner
 
@@ -43,6 +44,63 @@ def test_bash_completes(tmp_path: Path) -> None:
         f"{tmp_path}/completion"
     ]
     assert bash_offers(tmp_path, "pub", "-t", "''") == []
+    assert bash_offers(tmp_path, "bench", "i") == ["idle"]
+    assert bash_offers(tmp_path, "completion", "''") == ["bash", "zsh", "fish"]
+    assert bash_offers(tmp_path, "acl", "check", "p") == ["publish"]
+    assert bash_offers(tmp_path, "import", "mosquitto", "--dry") == ["--dry-run"]
+    assert bash_offers(tmp_path, "import", "mosquitto", f"{tmp_path}/comp") == [
+        f"{tmp_path}/completion"
+    ]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completes(tmp_path: Path) -> None:
+    script = tmp_path / "completion.fish"
+    script.write_text("\n".join(fish(programs())))
+
+    def offers(line: str) -> list[str]:
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", f"source {script}; complete -C '{line}'"],
+            check=True, capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.stderr == ""
+        return [offer.partition("\t")[0] for offer in done.stdout.splitlines()]
+
+    assert offers("noctule d") == ["doctor"]
+    assert offers("noctule sub --retain-") == ["--retain-as-published", "--retain-handling"]
+    assert sorted(offers("noctule sub --retain-handling ")) == ["always", "never", "new"]
+    assert offers("noctule topics ") == ["lint"]
+    assert offers("noctule import ") == ["mosquitto"]
+    assert offers("noctule import mosquitto completion") == ["completion.fish"]
+    assert offers("noctule bench i") == ["idle"]
+    assert offers("noctule acl check p") == ["publish"]
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_completes(tmp_path: Path) -> None:
+    """At its own prompt, in a terminal: what TAB makes of a line that has one way to go on."""
+    (tmp_path / "_noctule").write_text("\n".join(zsh(programs())))
+    child = pexpect.spawn(
+        "zsh", ["-f", "-i"], env={"TERM": "dumb", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        timeout=30, dimensions=(24, 250),
+    )  # fmt: skip
+    child.sendline(f"fpath=({tmp_path} $fpath); autoload -U compinit; compinit -u -D; PS1='RE'ADY:")
+    child.expect_exact("READY:")
+    for line, completed in (
+        ("noctule doc", "tor "),
+        ("noctule sub --retain-h", "andling "),
+        ("noctule sub --retain-handling al", "ways "),
+        ("noctule import mos", "quitto "),
+        ("noctule import mosquitto --dry", "-run "),
+        ("noctule bench id", "le "),
+        ("noctule acl check pub", "lish "),
+        (f"noctule pub --cafile {tmp_path}/_noc", "tule "),
+    ):
+        child.send(f"{line}\t")
+        child.expect_exact(f"{line}{completed}")
+        child.send("\x15\r")  # The line away, and a new prompt.
+        child.expect_exact("READY:")
+    child.close(force=True)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
