@@ -9,6 +9,7 @@ from typing import Any
 
 from noctule.cli.mosquitto.database import DatabaseError, read_database
 from noctule.cli.mosquitto.directives import read_directives
+from noctule.cli.mosquitto.lines import lines_of
 from noctule.cli.mosquitto.state import KeptState, state_of
 from noctule.cli.mosquitto.toml import toml_text
 from noctule.cli.mosquitto.translation import Outcome, Translation, translate
@@ -60,6 +61,8 @@ class Move:
             paths[self.target / USERS] = self._users
         if self._rules is not None:
             paths[self.target / RULES] = self._rules
+        if self.state is not None:
+            paths[self.target / STATE] = b"".join(lines_of(self.state)).decode()
         for path in paths:
             if path.exists():
                 raise MoveError(f"{path} is there already; choose another directory with --to")

@@ -174,6 +174,9 @@ class _Translator:
         stored = self._alive(entry.store_id)
         if stage is None or stored is None:
             return
+        if entry.qos == 0:
+            self._state.leave("queued messages of QoS 0")
+            return
         queued = Queued(
             _message(stored),
             entry.qos,
@@ -205,7 +208,7 @@ class _Translator:
         groups: set[str] = set()
         for other in self._state.sessions.values():
             grants = list(_matching(other, message.topic, session, groups))
-            if grants:
+            if any(grant.qos for grant in grants):
                 other.queue.append(_delivered(message, grants))
 
 

@@ -1,5 +1,6 @@
 """mosquitto.db, as Mosquitto 2.0.11 has written one, its faults, and what lives on of it."""
 
+import json
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,8 @@ from noctule.cli.mosquitto.database import (
     Subscription,
     read_database,
 )
-from noctule.cli.mosquitto.state import state_of
+from noctule.cli.mosquitto.lines import lines_of
+from noctule.cli.mosquitto.state import Kept, KeptMessage, KeptState, Queued, state_of
 from noctule.protocol import Properties, PropertyId
 
 # s1: 3.1.1, for ever, `a/#` and `b` at QoS 2. s2: 5.0, an hour, `a/+` at QoS 1 with identifier 5,
@@ -177,6 +179,76 @@ def test_qos_2_message_that_was_not_released_is_delivered_and_remembered() -> No
     shared = [len(state.sessions[name].queue) for name in ("a", "b")]
     assert sorted(shared) == [0, 1]
     assert [message.payload for message in state.retained] == [b"x"]
+
+
+def test_lines_for_the_store(tmp_path: Path) -> None:
+    state = state_of(read(WRITTEN_BY_2_0_11, tmp_path), SAVED_AT, SAVED_AT)
+    state.sessions["s1"].received.append(5)
+    lines = [json.loads(line) for line in lines_of(state)]
+    kinds = [line["type"] for line in lines]
+    assert kinds == [
+        *("store", "session", "subscription", "subscription", "queued", "queued", "received"),
+        *("session", "subscription", "queued", "queued", "retained", "retained"),
+    ]
+    assert lines[0]["format"] == 1
+    assert lines[6] == {"type": "received", "client": "s1", "packet_identifier": 5}
+    assert lines[7] == {
+        "type": "session",
+        "client": "s2",
+        "user": None,
+        "expiry_seconds": HOUR,
+        "offline_since_ms": (1_795_728_218 - HOUR) * 1000,
+    }
+    assert lines[8] == {
+        "type": "subscription",
+        "client": "s2",
+        "filter": "a/+",
+        "qos": 1,
+        "no_local": False,
+        "retain_as_published": True,
+        "subscription_identifier": 5,
+    }
+    assert lines[9] == {
+        "type": "queued",
+        "client": "s2",
+        "qos": 1,
+        "retain": False,
+        "subscription_identifiers": [5],
+        "message": {
+            "topic": "a/1",
+            "qos": 1,
+            "retain": False,
+            "expires_ms": 1_795_725_218_000,
+            "properties": [["user_property", ["k", "v"]], ["content_type", "x/y"]],
+            "payload": "one",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "qos", "expected"),
+    [
+        ("queued", 2, {"type": "queued"}),
+        ("sent", 1, {"type": "queued"}),
+        ("sent", 2, {"type": "queued", "packet_identifier": 9}),
+        ("released", 2, {"type": "released", "packet_identifier": 9}),
+    ],
+)
+def test_lines_of_messages_on_their_way(stage: str, qos: int, expected: dict[str, object]) -> None:
+    properties = Properties([(PropertyId.CORRELATION_DATA, b"\xff")])
+    message = KeptMessage("t", b"\xff", 2, False, properties, None)
+    state = KeptState()
+    state.sessions["c"] = Kept(SavedClient("c", "alice", 0, 600), SAVED_AT)
+    state.sessions["c"].queue.append(Queued(message, qos, False, stage, 9, ()))
+    _, session, line = (json.loads(line) for line in lines_of(state))
+    assert session["user"] == "alice"
+    kept = line.pop("message", None)
+    assert {name: line.get(name) for name in ("type", "packet_identifier")} == {
+        "packet_identifier": None
+    } | expected
+    if stage != "released":
+        assert kept["payload_base64"] == "/w=="
+        assert kept["properties"] == [["correlation_data", "/w=="]]
 
 
 @pytest.mark.parametrize(
