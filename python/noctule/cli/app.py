@@ -52,13 +52,42 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return with_examples(command)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Guess at what was meant, where there is no command of that name."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            found = get_close_matches(args[0], COMMANDS, 1, 0.5)
+            hint = f" Did you mean {found[0]}?" if found else ""
+            ctx.fail(f"There is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
+def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """--version, before anything else."""
+    if value:
+        import noctule as package
+
+        click.echo(package.__version__)
+        ctx.exit()
+
+
 @click.group(cls=Commands)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Print the version and end.",
+)
 def noctule() -> None:
     r"""An MQTT broker, a client and the tools around them.
 

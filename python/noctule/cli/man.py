@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from noctule.cli.flags.help import form
-from noctule.cli.flags.property import PACKETS, property_names
+from noctule.cli.flags.property import PACKETS_OF, property_names
 from noctule.cli.flags.table import COMMANDS, GROUPS, flags_of
 from noctule.cli.words import Program, programs
 
@@ -138,7 +138,7 @@ def _table_page(name: str) -> Iterator[str]:
     if any(flag.field == "properties" for flag in flags_of(command.letter)):
         yield ".SH PROPERTIES"
         yield from _definitions(
-            (packet, ", ".join(sorted(property_names(packet)))) for packet in PACKETS
+            (packet, ", ".join(sorted(property_names(packet)))) for packet in PACKETS_OF[name]
         )
     yield ".SH FILES"
     yield from _definitions(

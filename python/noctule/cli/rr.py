@@ -8,6 +8,7 @@ import time
 from noctule.cli.connection.errors import TIMED_OUT, CommandError
 from noctule.cli.connection.link import Link
 from noctule.cli.connection.reopen import tell
+from noctule.cli.connection.session import RETAIN_HANDLING, integer, user_properties
 from noctule.cli.flags.settings import Settings, UsageError
 from noctule.cli.messages.output import output_of
 from noctule.cli.pub import payload_of, topic_of
@@ -77,7 +78,19 @@ def _respond(
     """The first message on the response topic after the request has left; None: too late."""
     assert settings.response_topic is not None
     try:
-        link.session.subscribe([SubscriptionRequest(settings.response_topic, settings.qos)])
+        given = settings.properties_of("subscribe")
+        link.session.subscribe(
+            [
+                SubscriptionRequest(
+                    settings.response_topic,
+                    settings.qos,
+                    retain_as_published=settings.retain_as_published,
+                    retain_handling=RETAIN_HANDLING[settings.retain_handling],
+                )
+            ],
+            subscription_identifier=integer(given, PropertyId.SUBSCRIPTION_IDENTIFIER, 0) or None,
+            user_properties=user_properties(given),
+        )
         while True:
             events = link.wait(until)
             message = _first_message(link, settings, request, events)

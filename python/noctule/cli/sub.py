@@ -8,7 +8,7 @@ import time
 from noctule.cli.connection.errors import TIMED_OUT, CommandError, LostError, told
 from noctule.cli.connection.link import Link
 from noctule.cli.connection.reopen import reopen, tell
-from noctule.cli.connection.session import integer, user_properties
+from noctule.cli.connection.session import RETAIN_HANDLING, integer, user_properties
 from noctule.cli.flags.settings import Settings, UsageError
 from noctule.cli.messages.output import Output, output_of
 from noctule.protocol import (
@@ -23,8 +23,6 @@ from noctule.protocol.errors import NoctuleError, NotOfferedError
 from noctule.protocol.events import Connected, Event, Subscribed, Unsubscribed
 
 __all__ = ["run"]
-
-RETAIN_HANDLING = {"always": 0, "new": 1, "never": 2}
 
 
 def run(settings: Settings) -> int:

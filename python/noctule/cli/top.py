@@ -57,14 +57,14 @@ class System:
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
-        self._counted: dict[str, tuple[float, float]] = {}
+        self._counted: dict[str, tuple[float, float | None]] = {}
         self._rates: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def put(self, topic: str, payload: bytes, now: float) -> None:
-        """A value has come."""
+    def put(self, topic: str, payload: bytes, now: float, *, is_retained: bool = False) -> None:
+        """A value has come; a retained one may be of any time before, and begins no rate."""
         name = topic.removeprefix(PREFIX)
         text = payload.decode(errors="replace")
         self._values[name] = text
@@ -73,8 +73,8 @@ class System:
         except ValueError:
             return
         before = self._counted.get(name)
-        self._counted[name] = value, now
-        if before is not None and now > before[1]:
+        self._counted[name] = value, None if is_retained else now
+        if before is not None and before[1] is not None and now > before[1]:
             self._rates[name] = max(0.0, value - before[0]) / (now - before[1])
 
     def text(self, name: str) -> str:
@@ -163,7 +163,7 @@ class Watch:
         for event in events:
             match event:
                 case Message() if event.topic.startswith(PREFIX):
-                    self._system.put(event.topic, event.payload, now)
+                    self._system.put(event.topic, event.payload, now, is_retained=event.retain)
                 case Message() if not event.retain:
                     self._count(event, now)
                 case Subscribed():

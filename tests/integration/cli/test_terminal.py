@@ -113,6 +113,44 @@ def test_tree_moves_and_gives_the_terminal_back(broker: ServedBroker, spawn: Spa
     assert child.exitstatus == 0
 
 
+def test_watch_keeps_a_line_for_each_topic(broker: ServedBroker, spawn: Spawn) -> None:
+    publish(broker.port, "-t", "watch/a", "-m", "first", "-r")
+    child = spawn("sub", "-p", str(broker.port), "-t", "watch/#", "-w")
+    child.expect_exact("\x1b[?1049h")
+    child.expect("retained .*watch/a.*first")
+    publish(broker.port, "-t", "watch/b", "-m", "other")
+    publish(broker.port, "-t", "watch/a", "-m", "second")
+    child.expect("watch/a.*second.*\r\n.*watch/b.*other")
+    child.sendintr()
+    child.expect_exact("\x1b[?25h\x1b[?1049l")
+    child.expect(pexpect.EOF)
+    lines = COLOUR.sub(b"", child.before).decode().split("\r\n")
+    assert [line.split()[1:] for line in lines if line] == [
+        ["watch/a", "second"],
+        ["watch/b", "other"],
+    ]
+
+
+def test_watch_shows_the_form_that_was_asked_for(broker: ServedBroker, spawn: Spawn) -> None:
+    publish(broker.port, "-t", "formed/a", "-m", "kept", "-r")
+    child = spawn("sub", "-p", str(broker.port), "-t", "formed/#", "-w", "-F", "<%t|%p>")
+    child.expect_exact("<formed/a|kept>")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+
+
+def test_narrow_terminal_leaves_room_for_the_payload(broker: ServedBroker, spawn: Spawn) -> None:
+    publish(broker.port, "-t", "narrow/" + "x" * 60, "-m", "1", "-r")
+    publish(broker.port, "-t", "narrow/y", "-m", "kept", "-r")
+    publish(broker.port, "-t", "narrow/b", "-m", "\x01" * 40, "-r")
+    child = spawn("sub", "-p", str(broker.port), "-t", "narrow/#", COLUMNS="60")
+    child.expect("narrow/y[^\n]*kept\r\n")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    lines = COLOUR.sub(b"", child.before + child.after if child.after is bytes else child.before)
+    assert all(len(line.decode()) <= 60 for line in lines.split(b"\r\n") if b"xxx" not in line)
+
+
 def test_top_moves(broker: ServedBroker, spawn: Spawn) -> None:
     child = spawn("top", "-p", str(broker.port), "-W", "30")
     child.expect_exact("\x1b[?1049h")

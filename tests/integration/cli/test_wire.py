@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from noctule.protocol import PropertyId, Version, decode_fixed_header, decode_packet, encode_packet
+from noctule.cli.flags.property import property_names
+from noctule.protocol import (
+    Properties,
+    PropertyId,
+    Version,
+    decode_fixed_header,
+    decode_packet,
+    encode_packet,
+)
 from noctule.protocol._tables import ReasonCode
 from noctule.protocol.packets import (
     Connack,
@@ -19,6 +27,8 @@ from noctule.protocol.packets import (
     Publish,
     Suback,
     Subscribe,
+    Unsuback,
+    Unsubscribe,
 )
 from tests.integration.cli.stage import NOCTULE, environment
 
@@ -29,6 +39,7 @@ class Server:
     def __init__(self, *refusals: int) -> None:
         self.packets: list[Packet] = []
         self.port = 0
+        self.is_polite = True
         self._refusals = list(refusals)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,12 +59,18 @@ class Server:
     def answers(self, packet: Packet) -> list[Packet]:
         match packet:
             case Connect():
-                return [Connack(False, self._refusals.pop(0) if self._refusals else 0)]
+                method = packet.properties.string(PropertyId.AUTHENTICATION_METHOD)
+                pairs = [(PropertyId.AUTHENTICATION_METHOD, method)] if method else []
+                code = self._refusals.pop(0) if self._refusals else 0
+                return [Connack(False, code, Properties(pairs if self.is_polite else []))]
             case Publish(qos=1):
                 return [Puback(packet.packet_identifier)]
             case Subscribe():
                 codes = tuple(ReasonCode(request.qos) for request in packet.requests)
                 return [Suback(packet.packet_identifier, codes)]
+            case Unsubscribe():
+                codes = (ReasonCode.SUCCESS,) * len(packet.topic_filters)
+                return [Unsuback(packet.packet_identifier, codes)]
             case _:
                 return []
 
@@ -180,6 +197,121 @@ async def test_subscribe_options_and_properties(tmp_path: Path) -> None:
     assert subscribe.properties.user_properties == [("a", "b")]
 
 
+# Every property that a client can set, by packet: name, words, and value on the wire.
+EVERY_PROPERTY: dict[str, tuple[tuple[str, tuple[str, ...], object], ...]] = {
+    "connect": (
+        ("session-expiry-interval", ("4294967295",), 4_294_967_295),
+        ("receive-maximum", ("7",), 7),
+        ("maximum-packet-size", ("4096",), 4096),
+        ("topic-alias-maximum", ("5",), 5),
+        ("request-response-information", ("1",), 1),
+        ("request-problem-information", ("0",), 0),
+        ("authentication-method", ("METHOD",), "METHOD"),
+        ("authentication-data", ("d\u00e4ta",), "d\u00e4ta".encode()),
+    ),
+    "publish": (
+        ("payload-format-indicator", ("1",), 1),
+        ("message-expiry-interval", ("60",), 60),
+        ("content-type", ("text/plain",), "text/plain"),
+        ("response-topic", ("re/sp",), "re/sp"),
+        ("correlation-data", ("c d",), b"c d"),
+        ("topic-alias", ("3",), 3),
+    ),
+    "subscribe": (("subscription-identifier", ("268435455",), 268_435_455),),
+    "unsubscribe": (),
+    "disconnect": (
+        ("session-expiry-interval", ("9",), 9),
+        ("reason-string", ("had enough",), "had enough"),
+    ),
+    "will": (
+        ("will-delay-interval", ("5",), 5),
+        ("payload-format-indicator", ("1",), 1),
+        ("message-expiry-interval", ("60",), 60),
+        ("content-type", ("text/plain",), "text/plain"),
+        ("response-topic", ("re/sp",), "re/sp"),
+        ("correlation-data", ("c d",), b"c d"),
+    ),
+}
+
+
+def section_of(packets: list[Packet], packet: str) -> Properties:
+    """The properties of the packet of this name, as the server has got them."""
+    if packet == "will":
+        connect = packets[0]
+        assert isinstance(connect, Connect)
+        assert connect.will is not None
+        return connect.will.properties
+    (found,) = [each for each in packets if type(each).__name__.lower() == packet]
+    properties: Properties = found.properties  # type: ignore[union-attr]
+    return properties
+
+
+@pytest.mark.parametrize("packet", EVERY_PROPERTY)
+async def test_every_property_of_every_packet_arrives(tmp_path: Path, packet: str) -> None:
+    wanted = EVERY_PROPERTY[packet]
+    assert {name for name, _, _ in wanted} | {"user-property"} == {*property_names(packet)}
+    given: list[tuple[str, ...]]
+    given = [("-D", packet, "user-property", "k", f"v{number}") for number in (1, 2)]
+    given += [("-D", packet, name, *words) for name, words, _ in wanted]
+    command = {
+        "publish": ("pub", "-t", "t", "-m", "x"),
+        "unsubscribe": ("sub", "-U", "t", "-E"),
+    }.get(packet, ("sub", "-t", "t", "-E"))
+    will = ("--will-topic", "w") if packet == "will" else ()
+    expiry = ("-x", "30") if packet == "disconnect" else ()
+    async with serving(Server()) as server:
+        outcome = await run(
+            *(server, tmp_path, *command, *will, *expiry), *(word for one in given for word in one)
+        )
+    assert outcome == ("", 0)
+    properties = section_of(server.packets, packet)
+    assert properties.user_properties == [("k", "v1"), ("k", "v2")]
+    assert {
+        (identifier.name.lower().replace("_", "-"), value)
+        for identifier, value in properties
+        if identifier is not PropertyId.USER_PROPERTY
+    } == {(name, value) for name, _, value in wanted}
+
+
+async def test_request_subscribes_with_properties_and_options(tmp_path: Path) -> None:
+    async with serving(Server()) as server:
+        _, code = await run(
+            *(server, tmp_path, "rr", "-t", "q", "-e", "a", "-m", "x", "-W", "0.5"),
+            *("--retain-as-published", "--retain-handling", "never"),
+            *("-D", "subscribe", "subscription-identifier", "4"),
+            *("-D", "subscribe", "user-property", "a", "b"),
+        )
+    assert code == 27
+    _, subscribe, publish, *_ = server.packets
+    assert isinstance(subscribe, Subscribe)
+    (request,) = subscribe.requests
+    assert (request.topic_filter, request.retain_as_published, request.retain_handling) == (
+        "a",
+        True,
+        2,
+    )
+    assert subscribe.properties.subscription_identifiers == (4,)
+    assert subscribe.properties.user_properties == [("a", "b")]
+    assert isinstance(publish, Publish)
+    assert publish.properties.string(PropertyId.RESPONSE_TOPIC) == "a"
+
+
+@pytest.mark.parametrize(
+    ("command", "packet"), [("pub", "subscribe"), ("sub", "publish"), ("rr", "unsubscribe")]
+)
+async def test_properties_of_packets_that_are_not_sent_are_refused(
+    tmp_path: Path, command: str, packet: str
+) -> None:
+    """Mosquitto's tools take them, and forget them."""
+    async with serving(Server()) as server:
+        stderr, code = await run(
+            server, tmp_path, command, "-t", "t", "-D", packet, "user-property", "a", "b"
+        )
+    assert code == 1
+    assert f"`{command}` sends are connect, " in stderr
+    assert server.packets == []
+
+
 @pytest.mark.parametrize(
     ("version", "code", "advice"),
     [
@@ -200,6 +332,17 @@ async def test_refusal_is_the_exit_code(
     async with serving(Server(code)) as server:
         quiet = await run(server, tmp_path, "pub", "-V", version, "-t", "t", "-m", "x", "--quiet")
         assert quiet == ("", code)
+
+
+async def test_broken_protocol_is_not_taken_for_silence(tmp_path: Path) -> None:
+    """CONNACK has to name the authentication method again, MQTT 5.0 §3.2.2.3.17."""
+    async with serving(Server()) as server:
+        server.is_polite = False
+        method = ("-D", "connect", "authentication-method", "METHOD")
+        stderr, code = await run(server, tmp_path, "sub", "-t", "t", *method)
+    assert code == 1
+    assert "the server broke the protocol: " in stderr
+    assert "hung up" not in stderr
 
 
 class HangingUp(Server):

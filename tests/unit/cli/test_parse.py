@@ -88,8 +88,9 @@ def test_properties_keep_packet_and_order() -> None:
     ],
 )
 def test_errors_say_what_would_be_right(arguments: list[str], text: str) -> None:
+    command = "pub" if "publish" in arguments else "sub"
     with pytest.raises(UsageError) as raised:
-        parse("sub", arguments)
+        parse(command, arguments)
     assert text in str(raised.value)
 
 

@@ -60,13 +60,24 @@ class RefusedError(CommandError):
 
 
 class LostError(CommandError):
-    """A connection that stood has ended; `is_final` where another would fare no better."""
+    """A connection that stood has ended.
+
+    `is_final` where another would fare no better, `is_silent` where nothing was said before.
+    """
 
     exit_code = CONNECTION_LOST
 
-    def __init__(self, what: str, exit_code: int | None = None, *, is_final: bool = False) -> None:
+    def __init__(
+        self,
+        what: str,
+        exit_code: int | None = None,
+        *,
+        is_final: bool = False,
+        is_silent: bool = False,
+    ) -> None:
         super().__init__(what, "", exit_code)
         self.is_final = is_final
+        self.is_silent = is_silent
 
 
 ADVICE = {

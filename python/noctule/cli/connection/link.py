@@ -11,6 +11,7 @@ from noctule.cli.connection.session import (
     authentication_data,
     integer,
     session_options,
+    text,
     user_properties,
 )
 from noctule.cli.connection.stream import Stream, open_stream, place
@@ -110,6 +111,8 @@ class Link:
                         "is it an MQTT broker?",
                     )
         except LostError as error:
+            if not error.is_silent:
+                raise ConnectError(f"{self.where}: {error}") from error
             raise hung_up(self.where, self.session.options.version) from error
         except BaseException:
             self._drop()
@@ -125,6 +128,7 @@ class Link:
             self.session.disconnect(
                 time.monotonic(),
                 session_expiry_interval=None if expiry < 0 else expiry,
+                reason_string=text(given, PropertyId.REASON_STRING),
                 user_properties=user_properties(given),
             )
             self.flush(CLOSE_SECONDS)
@@ -275,7 +279,9 @@ class Link:
     def _lost(self, error: OSError | None) -> None:
         if self._failure is None:
             why = f": {error.strerror or error}".lower() if error is not None else ""
-            self._failure = LostError(f"the connection to {self.where} was lost{why}")
+            self._failure = LostError(
+                f"the connection to {self.where} was lost{why}", is_silent=True
+            )
 
     def _end(self) -> None:
         """Closes after the last words, and raises what the end was."""

@@ -10,11 +10,20 @@ from noctule.protocol.errors import NoctuleError
 from noctule.protocol.packets import WillPacket
 from noctule.protocol.properties import Properties, PropertyValue
 
-__all__ = ["authentication_data", "integer", "session_options", "user_properties"]
+__all__ = [
+    "RETAIN_HANDLING",
+    "authentication_data",
+    "integer",
+    "session_options",
+    "text",
+    "user_properties",
+]
 
 NEVER_EXPIRES = 0xFFFF_FFFF
 RECEIVE_MAXIMUM = 1024
 """Unacknowledged messages towards us; a terminal is slower than a network."""
+
+RETAIN_HANDLING = {"always": 0, "new": 1, "never": 2}
 
 NEEDS_5 = {
     "session_expiry": "-x",
@@ -48,7 +57,7 @@ def session_options(settings: Settings, default: Version = Version.V3_1_1) -> Se
         request_problem_information=bool(integer(given, PropertyId.REQUEST_PROBLEM_INFORMATION, 1)),
         user_properties=user_properties(given),
         will=_will(settings, is_v5=is_v5),
-        authentication_method=_text(given, PropertyId.AUTHENTICATION_METHOD),
+        authentication_method=text(given, PropertyId.AUTHENTICATION_METHOD),
         use_topic_aliases=False,
         adopt_session=True,
     )
@@ -116,7 +125,8 @@ def integer(given: PropertyPairs, wanted: PropertyId, default: int) -> int:
     return value if isinstance(value, int) else default
 
 
-def _text(given: PropertyPairs, wanted: PropertyId) -> str | None:
+def text(given: PropertyPairs, wanted: PropertyId) -> str | None:
+    """The value of a text property, or None."""
     value = _value(given, wanted)
     return value if isinstance(value, str) else None
 

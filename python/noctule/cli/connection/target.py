@@ -37,6 +37,8 @@ def complete(settings: Settings, environment: Mapping[str, str] | None = None) -
     given = vars(settings)
     if any(given.get(field) for field in TLS_FIELDS) or settings.port == PORTS[False, True]:
         settings.tls = True
+    if settings.no_tls:
+        settings.tls = False
     if settings.host is None:
         settings.host = "localhost"
     if settings.port is None and not settings.srv:

@@ -24,20 +24,38 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
         else:
             context.load_default_certs()
     except OSError as error:  # ssl.SSLError is one, too
-        raise UsageError(f"--cafile {settings.cafile or settings.capath}: {error}") from error
+        name = "--cafile" if settings.cafile else "--capath"
+        raise UsageError(f"{name} {settings.cafile or settings.capath}: {_said(error)}") from error
     try:
         if settings.cert is not None:
             context.load_cert_chain(settings.cert, settings.key)
     except OSError as error:
-        raise UsageError(f"--cert {settings.cert}, --key {settings.key}: {error}") from error
+        given = f"--cert {settings.cert}, --key {settings.key}"
+        raise UsageError(f"{given}: {_said(error)}") from error
     try:
         if settings.ciphers is not None:
             context.set_ciphers(settings.ciphers)
     except ssl.SSLError as error:
-        raise UsageError(f"--ciphers {settings.ciphers}: {error}") from error
+        raise UsageError(f"--ciphers {settings.ciphers}: {_said(error)}") from error
     if settings.tls_version is not None:
         context.minimum_version = context.maximum_version = VERSIONS[settings.tls_version]
     if settings.tls_alpn is not None:
         context.set_alpn_protocols([settings.tls_alpn])
+    if settings.tls_keylog is not None:
+        try:
+            context.keylog_filename = settings.tls_keylog
+        except OSError as error:
+            raise UsageError(f"--tls-keylog {settings.tls_keylog}: {_said(error)}") from error
     context.check_hostname = not settings.insecure
     return context
+
+
+def _said(error: OSError) -> str:
+    """What OpenSSL or the system say, without their numbers."""
+    reason = getattr(error, "reason", None)
+    if reason:
+        return str(reason).lower().replace("_", " ")
+    text = error.strerror or str(error)
+    if isinstance(error, ssl.SSLError):
+        return "there is no certificate or key in it (PEM)" if "[SSL]" in text else text
+    return text.lower()

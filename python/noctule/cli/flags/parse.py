@@ -43,6 +43,7 @@ def parse(command: str, arguments: Sequence[str]) -> Settings:
 
 class _Parser:
     def __init__(self, command: str, settings: Settings) -> None:
+        self._command = command
         self._settings = settings
         self._by_name = {
             name: flag for flag in flags_of(COMMANDS[command].letter) for name in flag.names
@@ -100,7 +101,7 @@ class _Parser:
                 else:
                     getattr(settings, flag.field).append(value)
             case Kind.PROPERTY:
-                packet, pair = read_property(rest)
+                packet, pair = read_property(self._command, rest)
                 settings.properties.setdefault(packet, []).append(pair)
             case _:
                 setattr(settings, flag.field, converted(flag, _argument(flag, rest)))

@@ -7,7 +7,7 @@ from noctule.protocol._tables import PROPERTIES, PropertyId, PropertySection, Pr
 from noctule.protocol.errors import NoctuleError
 from noctule.protocol.properties import PropertyValue, encode_properties
 
-__all__ = ["PACKETS", "property_names", "read_property"]
+__all__ = ["PACKETS", "PACKETS_OF", "property_names", "read_property"]
 
 PACKETS = {
     "connect": PropertySection.CONNECT,
@@ -16,6 +16,13 @@ PACKETS = {
     "unsubscribe": PropertySection.UNSUBSCRIBE,
     "disconnect": PropertySection.DISCONNECT,
     "will": PropertySection.WILL,
+}
+
+# Command: the packets that it sends and that can have properties.
+PACKETS_OF = {
+    "pub": ("connect", "publish", "disconnect", "will"),
+    "sub": ("connect", "subscribe", "unsubscribe", "disconnect", "will"),
+    "rr": ("connect", "publish", "subscribe", "disconnect", "will"),
 }
 
 # Those a server may send and a client may not, MQTT 5.0 §3.3.4 and §3.14.2.2.
@@ -42,11 +49,14 @@ def property_names(packet: str) -> dict[str, PropertyId]:
     }
 
 
-def read_property(rest: list[str]) -> tuple[str, tuple[PropertyId, PropertyValue]]:
+def read_property(command: str, rest: list[str]) -> tuple[str, tuple[PropertyId, PropertyValue]]:
     """Takes packet, name and value from the end of `rest`; UsageError says what can stand there."""
     packet = _next(rest, "PACKET NAME VALUE").lower()
-    if packet not in PACKETS:
-        raise UsageError(f"-D {packet}: the packet can be {', '.join(PACKETS)}")
+    packets = PACKETS_OF[command]
+    if packet not in packets:
+        raise UsageError(
+            f"-D {packet}: the packets that `{command}` sends are {', '.join(packets)}"
+        )
     names = property_names(packet)
     name = _next(rest, f"{packet} NAME VALUE")
     identifier = names.get(name)

@@ -51,6 +51,8 @@ class Settings:
     ciphers: str | None = None
     tls_version: str | None = None
     tls_alpn: str | None = None
+    tls_keylog: str | None = None
+    no_tls: bool = False
     insecure: bool = False
     # Session and will.
     keep_session: bool = False
@@ -94,6 +96,7 @@ class Settings:
     eyes: bool = False
     plain: bool = False
     tree: bool = False
+    watch: bool = False
     stats: bool = False
     save: str | None = None
     message_rate: bool = False

@@ -192,6 +192,10 @@ FLAGS = (
          choices=("tlsv1.3", "tlsv1.2", "tlsv1.1")),
     Flag(("--tls-alpn",), "tls_alpn", Kind.TEXT, EVERY, "tls",
          "Protocol to ask for in the handshake.", "NAME"),
+    Flag(("--tls-keylog",), "tls_keylog", Kind.TEXT, EVERY, "tls",
+         "Write the secrets of TLS into this file, for Wireshark. For tests alone.", "FILE"),
+    Flag(("--no-tls",), "no_tls", Kind.SWITCH, EVERY, "tls",
+         "No TLS, even at port 8883."),
     Flag(("--insecure",), "insecure", Kind.SWITCH, EVERY, "tls",
          "Do not compare the server's name with its certificate. For tests alone."),
     # --- Session and will ---
@@ -210,8 +214,8 @@ FLAGS = (
     Flag(("--will-retain",), "will_retain", Kind.SWITCH, "psr", "session", "Retain the will."),
     Flag(("-D", "--property"), "properties", Kind.PROPERTY, "psr", "session",
          "A property of 5.0 in one of our packets: -D publish content-type text/plain, "
-         "-D connect user-property NAME VALUE. PACKET is connect, publish, subscribe, "
-         "unsubscribe, disconnect or will.",
+         "-D connect user-property NAME VALUE. PACKET is connect, will, disconnect, and what the "
+         "command sends: publish, subscribe, unsubscribe.",
          "PACKET NAME VALUE"),
     # --- What is sent ---
     Flag(("-t", "--topic"), "topics", Kind.LIST, "pr", "message",
@@ -247,9 +251,9 @@ FLAGS = (
          "TOPIC"),
     Flag(("-q", "--qos"), "qos", Kind.INTEGER, "s", "subscription",
          "Highest QoS of what comes. 0 if not given.", "QOS", (0, 2)),
-    Flag(("--retain-as-published",), "retain_as_published", Kind.SWITCH, "s", "subscription",
+    Flag(("--retain-as-published",), "retain_as_published", Kind.SWITCH, "sr", "subscription",
          "Leave the retain flag as the publisher set it. MQTT 5.0."),
-    Flag(("--retain-handling",), "retain_handling", Kind.CHOICE, "s", "subscription",
+    Flag(("--retain-handling",), "retain_handling", Kind.CHOICE, "sr", "subscription",
          "When retained messages are sent: always, new (subscriptions) or never. MQTT 5.0.",
          "WHEN", choices=("always", "new", "never")),
     # --- Which messages, and when it ends ---
@@ -289,6 +293,8 @@ FLAGS = (
          "In a terminal, too, print the payload and nothing else."),
     Flag(("--tree",), "tree", Kind.SWITCH, "s", "output",
          "A live tree of topics, last values and rates."),
+    Flag(("-w", "--watch"), "watch", Kind.SWITCH, "s", "output",
+         "A line for each topic that stays where it is, with what came last."),
     Flag(("--stats",), "stats", Kind.SWITCH, "s", "output",
          "Messages and bytes by topic, busiest first."),
     Flag(("--save",), "save", Kind.TEXT, "s", "output",

@@ -23,8 +23,10 @@ from noctule.protocol import Message
 __all__ = ["Eyes", "folded", "summary"]
 
 TIME_COLUMNS = 12
+NARROWEST_TOPIC = 12
 WIDEST_TOPIC = 48
 HEX_COLUMNS = 16
+NARROW_HEX_COLUMNS = 8
 HEX_ROWS = 16
 TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*)|(true|false|null)')
 
@@ -35,12 +37,15 @@ class Eyes:
     def __init__(self, *, is_pretty: bool = False) -> None:
         self._is_pretty = is_pretty
         self._palette = Palette()
-        self._column = 12
+        self._column = NARROWEST_TOPIC
 
     def lines(self, message: Message, arrival: Arrival) -> bytes:
         """The message in one line, or in several where its payload needs them."""
         topic = printable(message.topic)
-        self._column = max(self._column, min(width_of(topic), WIDEST_TOPIC))
+        columns = shutil.get_terminal_size((100, 24)).columns
+        widest = max(NARROWEST_TOPIC, min(WIDEST_TOPIC, columns * 2 // 5))
+        # No wider than there is room for: a terminal may have become narrower.
+        self._column = min(max(self._column, width_of(topic)), widest)
         when = "retained" if message.retain else _clock(arrival)
         head = (
             self._palette("dim", f"{when:{TIME_COLUMNS}}")
@@ -48,7 +53,6 @@ class Eyes:
             + self._palette("cyan", padded(topic, self._column))
             + "  "
         )
-        columns = shutil.get_terminal_size((100, 24)).columns
         room = max(20, columns - TIME_COLUMNS - self._column - 4)
         first, *rest = self._payload(content_of(message), room)
         indent = " " * (TIME_COLUMNS + 2)
@@ -75,7 +79,7 @@ class Eyes:
                     ]
                 )
             case "binary":
-                return self._hexadecimal(content.value, content.label)
+                return self._hexadecimal(content.value, content.label, room)
             case _:
                 lines = [printable(line) for line in content.value.rstrip("\r\n").splitlines()]
                 return lines if len(lines) == 1 else ["", *lines]
@@ -99,19 +103,21 @@ class Eyes:
             return self._palette("blue" if colon else "green", string) + (colon or "")
         return self._palette("yellow", number if number is not None else word)
 
-    def _hexadecimal(self, data: bytes, label: str) -> list[str]:
+    def _hexadecimal(self, data: bytes, label: str, room: int) -> list[str]:
         """All of a short payload, or else the first rows; text beside it."""
-        size = self._palette("magenta", f"{label} {human_bytes(len(data))}".strip())
-        rows = []
-        for offset in range(0, min(len(data), HEX_COLUMNS * HEX_ROWS), HEX_COLUMNS):
-            row = data[offset : offset + HEX_COLUMNS]
-            text = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
-            rows.append(f"{row.hex(' '):{3 * HEX_COLUMNS}}{self._palette('dim', text)}")
-        if len(data) <= HEX_COLUMNS:
-            return [f"{size}  {rows[0]}"]
-        if len(data) > HEX_COLUMNS * HEX_ROWS:
-            rows.append("…")
-        return [size, *rows]
+        size = f"{label} {human_bytes(len(data))}".strip()
+        head = self._palette("magenta", size)
+        if len(data) <= HEX_COLUMNS and len(size) + 4 + 4 * len(data) <= room:
+            return [f"{head}  {self._row(data, len(data))}"]
+        columns = shutil.get_terminal_size((100, 24)).columns - TIME_COLUMNS - 2
+        width = HEX_COLUMNS if columns >= 4 * HEX_COLUMNS else NARROW_HEX_COLUMNS
+        shown = data[: HEX_COLUMNS * HEX_ROWS]
+        rows = [self._row(shown[at : at + width], width) for at in range(0, len(shown), width)]
+        return [head, *rows, "…"] if len(data) > len(shown) else [head, *rows]
+
+    def _row(self, row: bytes, width: int) -> str:
+        text = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in row)
+        return f"{row.hex(' '):{3 * width}}{self._palette('dim', text)}"
 
 
 def folded(value: Any, width: int, indent: str = "") -> list[str]:

@@ -17,6 +17,9 @@ from noctule.protocol import Message
 __all__ = ["Output", "output_of"]
 
 
+LIVES = ("tree", "watch", "stats", "message_rate")
+
+
 class Output(Protocol):
     """Takes messages, and the passing of time where it shows something that moves."""
 
@@ -38,16 +41,21 @@ class Output(Protocol):
 
 def output_of(settings: Settings) -> Output:
     """The output that the settings ask for; UsageError where they ask for two."""
-    lives = [name for name in ("tree", "stats", "message_rate") if getattr(settings, name)]
+    lives = [name for name in LIVES if getattr(settings, name)]
     if len(lives) > 1:
-        raise UsageError("one of --tree, --stats and --message-rate at a time")
-    if lives and settings.format is not None:
+        raise UsageError("one of --tree, --watch, --stats and --message-rate at a time")
+    if lives and lives != ["watch"] and settings.format is not None:
         raise UsageError(f"--{lives[0].replace('_', '-')} and -F: give one of them")
     output: Output
     if settings.tree:
         from noctule.cli.messages.tree import TreeOutput
 
         output = TreeOutput(settings)
+    elif settings.watch:
+        from noctule.cli.messages.watch import WatchOutput
+
+        is_formed = settings.format is not None or settings.verbose or settings.json
+        output = WatchOutput(_printer(settings) if is_formed else None)
     elif settings.stats:
         from noctule.cli.messages.stats import StatsOutput
 
