@@ -40,6 +40,8 @@ pub(crate) struct Commits {
     posts: Arc<[Post]>,
     committed: Box<[AtomicU64]>,
     state: AtomicU8,
+    /// Where the opener logs to: the committer's thread has no log of its own.
+    log: tracing::Dispatch,
 }
 
 impl Commits {
@@ -49,6 +51,7 @@ impl Commits {
             posts,
             committed,
             state: AtomicU8::new(0),
+            log: tracing::dispatcher::get_default(Clone::clone),
         }
     }
 
@@ -78,7 +81,7 @@ impl Observer for Commits {
             State::Failed => 2,
         };
         self.state.store(number, SeqCst);
-        match state {
+        tracing::dispatcher::with_default(&self.log, || match state {
             State::Running => tracing::warn!("the store is well again"),
             State::Full => tracing::error!(
                 "the store's disk is full, so no new message is acknowledged: {reason}"
@@ -87,12 +90,14 @@ impl Observer for Commits {
                 "the store has failed and is read-only until a restart; nothing new is \
                  acknowledged: {reason}"
             ),
-        }
+        });
         self.posts.iter().for_each(Post::wake);
     }
 
     fn damaged(&self, what: &str) {
-        tracing::error!("damage in the store: {what}");
+        tracing::dispatcher::with_default(&self.log, || {
+            tracing::error!("damage in the store: {what}");
+        });
     }
 }
 
