@@ -19,6 +19,9 @@
  *     ok               nothing fails; the counts begin anew
  *
  * "write" is also fallocate, and truncate but for errno 28. Writing to "disk.note" traces a note.
+ *
+ * A process that knows nothing of this may be given a disk of NOCTULE_DISK_ROOM bytes (what
+ * others put on it counts too), or with NOCTULE_DISK_READ_ONLY one that nothing can be changed on.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -140,6 +143,19 @@ static int overflows(int fd, off_t offset, size_t length) {
     return 1;
 }
 
+/* What was asked for in the environment. */
+__attribute__((constructor)) static void start(void) {
+    const char *bytes = getenv("NOCTULE_DISK_ROOM");
+    if (bytes) room = atol(bytes);
+}
+
+/* Whether a change of this path is refused; errno is set then. */
+static int is_read_only(const char *path) {
+    if (!getenv("NOCTULE_DISK_READ_ONLY") || !below(path)) return 0;
+    errno = EROFS;
+    return 1;
+}
+
 static int ends_with(const char *path, const char *end) {
     size_t a = strlen(path), b = strlen(end);
     return a >= b && !strcmp(path + a - b, end);
@@ -162,6 +178,8 @@ static int opened(const char *path, int flags, int fd, int existed) {
         va_start(rest, flags);                                               \
         mode_t mode = (flags & O_CREAT) ? va_arg(rest, mode_t) : 0;          \
         va_end(rest);                                                        \
+        int changes = flags & (O_WRONLY | O_RDWR | O_CREAT);                 \
+        if (changes && is_read_only(path)) return -1;                        \
         int existed = below(path) && !access(path, F_OK);                    \
         return opened(path, flags, REAL(name)(path, flags, mode), existed);  \
     }
@@ -268,7 +286,16 @@ static int synced(int fd, int (*real)(int)) {
 int fsync(int fd) { return synced(fd, REAL(fsync)); }
 int fdatasync(int fd) { return synced(fd, REAL(fdatasync)); }
 
+int chmod(const char *path, mode_t mode) {
+    return is_read_only(path) ? -1 : REAL(chmod)(path, mode);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    return is_read_only(path) ? -1 : REAL(mkdir)(path, mode);
+}
+
 int rename(const char *from, const char *to) {
+    if (is_read_only(to)) return -1;
     int result = REAL(rename)(from, to);
     if (!result && below(to)) {
         pthread_mutex_lock(&lock);
@@ -280,6 +307,7 @@ int rename(const char *from, const char *to) {
 }
 
 int unlink(const char *path) {
+    if (is_read_only(path)) return -1;
     int result = REAL(unlink)(path);
     if (!result && below(path)) {
         pthread_mutex_lock(&lock);
