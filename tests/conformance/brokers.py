@@ -14,13 +14,25 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.conformance import certificates
+
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
 MOST_AT_ONCE = 6
+
+LISTENERS = {
+    "websocket": "ws://127.0.0.1:0/mqtt",
+    "tls": "mqtts://127.0.0.1:0?tls_certificate={tls}/server.pem&tls_key={tls}/server.key",
+    "mutual_tls": "mqtts://127.0.0.1:0?tls_certificate={tls}/server.pem&tls_key={tls}/server.key"
+    "&client_certificates=required&client_ca={tls}/authority.pem&crl={tls}/revocations.pem",
+    "proxied": "mqtt://127.0.0.1:0?proxy_protocol_from=127.0.0.0/8",
+}
+"""The further listeners that tests ask for; `tls` is the folder of certificates.py."""
 
 MOSQUITTO = os.environ.get("NOCTULE_CONFORMANCE_BROKER") == "mosquitto"
 
@@ -36,21 +48,22 @@ class Options:
     limits: tuple[tuple[str, Any], ...] = ()
     protocol: tuple[tuple[str, Any], ...] = ()
     top: tuple[tuple[str, Any], ...] = ()
-    websocket: bool = False
+    listeners: tuple[str, ...] = ()
+    """Names of what there is besides plain TCP: keys of LISTENERS."""
 
     @classmethod
     def of(
         cls,
         limits: dict[str, Any] | None = None,
         protocol: dict[str, Any] | None = None,
-        websocket: bool = False,
+        listeners: tuple[str, ...] = (),
         **top: Any,
     ) -> "Options":
         return cls(
             limits=tuple(sorted((limits or {}).items())),
             protocol=tuple(sorted((protocol or {}).items())),
             top=tuple(sorted(top.items())),
-            websocket=websocket,
+            listeners=listeners,
         )
 
     def toml(self) -> str:
@@ -64,12 +77,12 @@ class Options:
 
 @dataclass
 class Broker:
-    """A running server."""
+    """A running server. `addresses` holds those of its further listeners, by name."""
 
     address: tuple[str, int]
     process: subprocess.Popen[str]
     folder: Path
-    websocket_address: tuple[str, int] | None = None
+    addresses: dict[str, tuple[str, int]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     follower: threading.Thread | None = None
 
@@ -128,42 +141,45 @@ class Brokers:
         self._running.clear()
 
 
-def start(options: Options) -> Broker:
-    """Start a server of one's own, for tests that stop it or look at the whole process."""
-    return _start_mosquitto(options) if MOSQUITTO else _start_noctule(options)
+def start(
+    options: Options, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Broker:
+    """Start a server of one's own, for tests that stop it or look at the whole process.
+
+    `arguments` go to `noctule serve`; without any nothing is stored.
+    """
+    if MOSQUITTO and (arguments or environment):
+        raise NotOfferedError("the test is about the broker of this project")
+    if MOSQUITTO:
+        return _start_mosquitto(options)
+    return _start_noctule(options, arguments or ("--durability", "memory"), environment or {})
 
 
 def start_program(command: list[str]) -> Broker:
     """Start a program that embeds a broker and prints its address."""
     folder = Path(tempfile.mkdtemp(prefix="noctule-conformance-"))
-    return _with_address(Broker(("127.0.0.1", 0), _spawn(command, folder), folder))
+    return _with_addresses(Broker(("127.0.0.1", 0), _spawn(command, folder), folder))
 
 
-def _start_noctule(options: Options) -> Broker:
+def _start_noctule(
+    options: Options, arguments: Iterable[str], environment: Mapping[str, str]
+) -> Broker:
     folder = Path(tempfile.mkdtemp(prefix="noctule-conformance-"))
     config = folder / "noctule.toml"
     config.write_text(options.toml())
-    command = [sys.executable, "-m", "noctule", "serve", "--config", str(config)]
-    command += ["--listen", "mqtt://127.0.0.1:0", "--durability", "memory"]
-    if options.websocket:
-        command += ["--listen", "ws://127.0.0.1:0/mqtt"]
-    try:
-        return _with_address(Broker(("127.0.0.1", 0), _spawn(command, folder), folder))
-    except RuntimeError as error:
-        if options.websocket and "scheme" in str(error):
-            raise NotOfferedError("the broker has no WebSocket listener") from error
-        raise
+    command = [sys.executable, "-m", "noctule", "serve", "--config", str(config), *arguments]
+    for url in ["mqtt://127.0.0.1:0", *(LISTENERS[name] for name in options.listeners)]:
+        command += ["--listen", url.format(tls=certificates.folder()) if "{" in url else url]
+    broker = Broker(("127.0.0.1", 0), _spawn(command, folder, environment), folder)
+    return _with_addresses(broker, options.listeners)
 
 
-def _with_address(broker: Broker) -> Broker:
-    """Wait for the line that names the listeners, and take the addresses from it."""
+def _with_addresses(broker: Broker, listeners: Iterable[str] = ()) -> Broker:
+    """Wait for the line that names all listeners, and take the addresses from it."""
     ready = _follow(broker, lambda line: "mqtt://127.0.0.1:" in line)
-    port = re.search(r"mqtt://127\.0\.0\.1:(\d+)", ready)
-    assert port is not None, ready
-    broker.address = ("127.0.0.1", int(port[1]))
-    websocket = re.search(r"ws://127\.0\.0\.1:(\d+)", ready)
-    if websocket is not None:
-        broker.websocket_address = ("127.0.0.1", int(websocket[1]))
+    ports = [int(port) for port in re.findall(r"://127\.0\.0\.1:(\d+)", ready)]
+    broker.address, *others = [("127.0.0.1", port) for port in ports]
+    broker.addresses = dict(zip(listeners, others, strict=True))
     return broker
 
 
@@ -185,28 +201,41 @@ _GLOBAL |= {"retain_available", "queue_qos0_messages", "sys_interval"}
 
 
 def _start_mosquitto(options: Options) -> Broker:
+    unknown = set(options.listeners) - {"websocket", "tls"}
+    if unknown:
+        raise NotOfferedError(f"mosquitto has no listener of the kind {unknown}")
     folder = Path(tempfile.mkdtemp(prefix="noctule-conformance-"))
-    ports = _free_ports(2)
-    head, tail = ["max_queued_messages 10000"], [f"listener {ports[0]} 127.0.0.1"]
+    port, *ports = _free_ports(1 + len(options.listeners))
+    head, tail = ["max_queued_messages 10000"], [f"listener {port} 127.0.0.1"]
     for name, value in (*options.limits, *options.protocol, *options.top):
         if name not in _MOSQUITTO_NAMES:
             raise NotOfferedError(f"mosquitto has no {name}")
         theirs = _MOSQUITTO_NAMES[name]
         line = f"{theirs} {str(value).lower() if isinstance(value, bool) else value}"
         (head if theirs in _GLOBAL else tail).append(line)
-    tail += [f"listener {ports[1]} 127.0.0.1", "protocol websockets"] if options.websocket else []
+    for name, other in zip(options.listeners, ports, strict=True):
+        tail += [f"listener {other} 127.0.0.1", *_mosquitto_listener(name)]
     config = folder / "mosquitto.conf"
     config.write_text("\n".join([*head, "allow_anonymous true", *tail]) + "\n")
     command = [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-v", "-c", str(config)]
-    process = _spawn(command, folder)
-    broker = Broker(("127.0.0.1", ports[0]), process, folder)
-    if options.websocket:
-        broker.websocket_address = ("127.0.0.1", ports[1])
+    broker = Broker(("127.0.0.1", port), _spawn(command, folder), folder)
+    broker.addresses = {
+        name: ("127.0.0.1", other) for name, other in zip(options.listeners, ports, strict=True)
+    }
     _follow(broker, lambda line: " running" in line)
     return broker
 
 
-def _spawn(command: list[str], folder: Path) -> subprocess.Popen[str]:
+def _mosquitto_listener(name: str) -> list[str]:
+    if name == "websocket":
+        return ["protocol websockets"]
+    folder = certificates.folder()
+    return [f"certfile {folder}/server.pem", f"keyfile {folder}/server.key"]
+
+
+def _spawn(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -215,7 +244,7 @@ def _spawn(command: list[str], folder: Path) -> subprocess.Popen[str]:
         stdin=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
     )
 
 

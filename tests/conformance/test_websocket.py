@@ -10,7 +10,7 @@ from tests.conformance import wire
 from tests.conformance.wire import packets
 
 statement = pytest.mark.statement
-pytestmark = pytest.mark.broker(websocket=True)
+pytestmark = pytest.mark.broker(listeners=("websocket",))
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -96,12 +96,10 @@ class WebSocket:
 
 @pytest.fixture
 def dial_websocket(broker):
-    if broker.websocket_address is None:
-        pytest.skip("the broker has no WebSocket listener")
     opened = []
 
     def dial_websocket(**options):
-        opened.append(WebSocket(broker.websocket_address, **options))
+        opened.append(WebSocket(broker.addresses["websocket"], **options))
         return opened[-1]
 
     yield dial_websocket
