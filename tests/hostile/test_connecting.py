@@ -3,14 +3,16 @@
 import contextlib
 import os
 import socket
+import ssl
 import struct
 import time
 
 import pytest
 
 from tests.conformance import wire
-from tests.conformance.wire import ClosedError, Will
-from tests.hostile.conftest import size
+from tests.conformance.certificates import client_context
+from tests.conformance.wire import Client, ClosedError, Will
+from tests.hostile.siege import size
 
 hostile = pytest.mark.hostile
 MALFORMED, PROTOCOL_ERROR, TOO_LARGE = 0x81, 0x82, 0x95
@@ -158,11 +160,9 @@ def test_another_protocol(siege, name):
 
 
 @hostile("A12")
-@pytest.mark.broker(websocket=True)
+@pytest.mark.broker(listeners=("websocket",))
 def test_mqtt_on_the_websocket_port(siege):
-    if siege.broker.websocket_address is None:
-        pytest.skip("the broker has no WebSocket listener")
-    connection = socket.create_connection(siege.broker.websocket_address, timeout=5)
+    connection = socket.create_connection(siege.broker.addresses["websocket"], timeout=5)
     connection.sendall(wire.connect(4, "lost"))
     answer = connection.recv(100)
     assert not answer or b"400" in answer
@@ -170,8 +170,51 @@ def test_mqtt_on_the_websocket_port(siege):
 
 
 @hostile("A13")
-def test_plain_bytes_on_the_tls_port(siege):
-    pytest.skip("the broker has no TLS listener")
+@pytest.mark.broker(listeners=("tls",))
+@pytest.mark.parametrize("name", ["mqtt", *(name for name in FOREIGN if name != "tls")])
+def test_plain_bytes_on_the_tls_port(siege, name):
+    plain, begin = Client(siege.broker.addresses["tls"]), time.monotonic()
+    siege.clients.append(plain)
+    plain.send(FOREIGN.get(name) or wire.connect(5, "plain"))
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while received := plain.socket.recv(1_000):
+            answer += received
+    assert answer[:1] in (b"", b"\x15"), "only an alert may come"
+    assert time.monotonic() - begin < 1, "closed by the time-out, not by the impossible byte"
+
+
+@hostile("A13")
+@pytest.mark.broker(listeners=("tls",))
+@pytest.mark.parametrize("part", ["half-a-hello", "hello"])
+def test_handshakes_stopped_half_way_in_numbers(siege, part):
+    hello = client_hello()
+    address = siege.broker.addresses["tls"]
+    begin = time.monotonic()
+    attackers = []
+    for at in range(size(300, 2_000)):
+        attackers.append(Client(address))
+        attackers[-1].send(hello if part == "hello" else hello[: len(hello) // 2])
+        if at % 100 == 0:
+            knock = time.monotonic()
+            siege.connect_tls().ping()
+            assert time.monotonic() - knock < 1
+    siege.clients += attackers
+    siege.connect_tls().publish("a13", b"", 1)
+    for attacker in attackers:
+        with contextlib.suppress(ConnectionResetError):
+            while attacker.socket.recv(65_536):
+                pass
+    assert 1.5 <= time.monotonic() - begin <= size(4, 20)
+
+
+def client_hello():
+    """What a client begins a TLS handshake with."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    handshake = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        handshake.do_handshake()
+    return outgoing.read()
 
 
 @hostile("A14")

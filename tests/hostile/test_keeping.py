@@ -7,7 +7,7 @@ import pytest
 
 from tests.conformance import wire
 from tests.conformance.wire import Will
-from tests.hostile.conftest import size
+from tests.hostile.siege import size
 
 hostile = pytest.mark.hostile
 MALFORMED, PROTOCOL_ERROR = 0x81, 0x82
@@ -204,8 +204,3 @@ def test_ping_flood_with_a_stalled_reader(siege):
             assert siege.broker.resident_bytes() - before < 16 << 20
     except OSError:
         pass  # throttled or cut: both will do
-
-
-@hostile("D13", "D14")
-def test_store_under_attack():
-    pytest.skip("needs the durable store")

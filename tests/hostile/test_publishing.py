@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance import wire
 from tests.conformance.wire import ILL_FORMED, ClosedError
-from tests.hostile.conftest import size
+from tests.hostile.siege import size
 
 hostile = pytest.mark.hostile
 MALFORMED, PROTOCOL_ERROR, TOPIC_NAME_INVALID = 0x81, 0x82, 0x90
