@@ -90,10 +90,17 @@ class Engine:
         """A descriptor that is readable while requests wait and after the end. Not to be read."""
 
     def accept(
-        self, number: int, user: str | None, data: bytes | None, rules_json: str | None
+        self,
+        number: int,
+        user: str | None,
+        data: bytes | None,
+        rules_json: str | None,
+        keep_alive_seconds: int | None = None,
+        session_expiry_seconds: int | None = None,
     ) -> bool:
         """Let a client in: as `user` (None: the name it gave), with `data` in CONNACK or AUTH,
-        allowed what `rules_json` says (None: everything). False if answered before.
+        allowed what `rules_json` says (None: everything), granted no more than those seconds.
+        False if answered before.
         """
 
     def challenge(self, number: int, data: bytes | None) -> bool:
@@ -101,6 +108,48 @@ class Engine:
 
     def refuse(self, number: int, reason_code: int, text: str | None = None) -> bool:
         """Turn a client away; `reason_code` is 0x80 or above. False if answered before."""
+
+    def set_hooks(
+        self,
+        *,
+        connect: bool,
+        authenticate: bool,
+        subscribe: bool,
+        publish: list[str],
+        authorize: bool,
+        timeout_seconds: float,
+    ) -> None:
+        """Ask hooks from the start on; once, before it.
+
+        `publish` are topic filters: what matches none of them is not asked about. With
+        `connect` each CONNECT is a request as of `next_requests`, and with `authenticate` those
+        who answer say who it is. What is not answered within `timeout_seconds` is refused.
+        """
+
+    def next_consultations(
+        self, timeout_seconds: float | None, maximum: int = 1024
+    ) -> list[dict[str, Any]] | None:
+        """Wait for questions to hooks: up to `maximum`, oldest first.
+
+        Each is to be answered, once, with `advise`. Otherwise as `next_events`.
+        """
+
+    def consultation_fd(self) -> int:
+        """A descriptor that is readable while questions wait and after the end. Not to be read."""
+
+    def advise(self, answers: list[tuple[int, int, dict[str, Any]]]) -> None:
+        """Answer questions to hooks: worker, number and answer of each.
+
+        An answer is {"refuse": code}, {"changes": …} of a message, {"granted": codes} of a
+        SUBSCRIBE, {"allowed": flags}, or {} for no. ValueError where one is none; then none of
+        them counts.
+        """
+
+    def forget_permissions(self, client: str | None) -> None:
+        """Ask anew what one client may do, or all; about their subscriptions at once."""
+
+    def observe_deliveries(self, observed: bool) -> None:
+        """Record an event for each message delivered, or no longer."""
 
     def set_permissions(self, client: str, rules_json: str | None) -> None:
         """Give a client's session other rules at once; None allows everything."""

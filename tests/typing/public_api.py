@@ -1,10 +1,11 @@
 """What a type checker makes of the public API; checked by mypy, never run."""
 
+from dataclasses import replace
 from typing import assert_type
 
 import noctule
 from noctule import Broker, BrokerOptions
-from noctule.broker import Limits, Listener
+from noctule.broker import Limits, Listener, PublishRequest, Refuse
 
 
 async def embed() -> None:
@@ -24,3 +25,17 @@ def options() -> BrokerOptions:
     Broker(wrokers=2)  # type: ignore[call-arg]
     assert_type(noctule.__version__, str)
     return BrokerOptions(listeners=(Listener(port=0),), limits=Limits(queue_full="reject"))
+
+
+def hooks(broker: Broker) -> None:
+    @broker.on_publish("a/#")
+    async def change(message: PublishRequest) -> PublishRequest | Refuse | None:
+        assert_type(message.payload, bytes)
+        return replace(message, topic="b")
+
+    @broker.on_publish("a/#")  # type: ignore[arg-type]
+    async def wrong(message: PublishRequest) -> bool:
+        return True
+
+    @broker.on_connect  # type: ignore[arg-type]
+    def not_async(request: object) -> None: ...

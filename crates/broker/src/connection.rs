@@ -34,6 +34,8 @@ pub(crate) mod pause {
     pub const OUTBOX: u8 = 8;
     /// The process is short of memory.
     pub const MEMORY: u8 = 16;
+    /// A hook has been asked.
+    pub const HOOK: u8 = 32;
 }
 
 #[derive(Debug)]
@@ -75,6 +77,9 @@ pub(crate) struct Rare {
     /// AUTH 0x19 has come and is not settled.
     pub reauthenticating: bool,
     pub limits: Option<Box<Rates>>,
+    /// The longest keep alive and session expiry interval that a hook grants, in seconds.
+    pub keep_alive: Option<u16>,
+    pub session_expiry: Option<u32>,
     /// Publishers held for this connection.
     pub holding: Vec<SessionKey>,
     /// Bytes written since the hold began.

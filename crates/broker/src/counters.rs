@@ -68,6 +68,9 @@ counters! {
     publish_received,
     publish_sent,
     publish_dropped,
+    /// Questions to hooks, and those nobody answered in time.
+    hooks_asked,
+    hooks_failed,
     publish_bytes_received,
     publish_bytes_sent,
     /// Messages queued or in flight now.

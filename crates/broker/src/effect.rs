@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use noctule_packets::{ReasonCode, Version};
+use noctule_packets::{QoS, ReasonCode, Version};
 
 use crate::access::{Action, Rule};
+use crate::hooks::Consultation;
 use crate::key::ConnectionId;
 
 /// What client identifiers of this process's own parts begin with; nobody else may use one.
@@ -97,6 +98,8 @@ pub enum Effect {
     ResumeReading(ConnectionId),
     /// Answer with [`crate::Worker::answered`]; its reading is paused until then.
     Authenticate(ConnectionId, Box<AuthenticationRequest>),
+    /// Answer with [`crate::Worker::advised`].
+    Consult(Box<Consultation>),
     Event(Event),
 }
 
@@ -122,6 +125,19 @@ pub struct AuthenticationRequest {
     pub data: Option<Box<[u8]>>,
     pub version: Version,
     pub peer: Peer,
+    /// What else a CONNECT says; in later stages nothing.
+    pub clean_start: bool,
+    pub keep_alive_seconds: u16,
+    pub session_expiry_seconds: u32,
+    pub will: Option<WillInfo>,
+}
+
+/// A will message, as far as it decides who may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WillInfo {
+    pub topic: Box<str>,
+    pub qos: QoS,
+    pub retain: bool,
 }
 
 impl std::fmt::Debug for AuthenticationRequest {
@@ -150,6 +166,9 @@ pub enum Decision {
         data: Option<Box<[u8]>>,
         /// What the client may do; `None`: everything.
         permissions: Option<Vec<Rule>>,
+        /// The longest keep alive and session expiry interval granted, in seconds.
+        keep_alive_seconds: Option<u16>,
+        session_expiry_seconds: Option<u32>,
     },
     /// Go on with an AUTH 0x18.
     Continue { data: Option<Box<[u8]>> },
@@ -190,6 +209,13 @@ pub enum Event {
         client: Box<str>,
         filter: Box<str>,
     },
+    /// A message that a client was sent; above QoS 0, and took.
+    Delivered {
+        client: Box<str>,
+        topic: Box<str>,
+        qos: u8,
+        bytes: u64,
+    },
     /// Messages that did not reach a client, by reason.
     Dropped {
         client: Box<str>,
@@ -228,6 +254,7 @@ impl Event {
             Event::Disconnected { .. } => "disconnected",
             Event::Subscribed { .. } => "subscribed",
             Event::Unsubscribed { .. } => "unsubscribed",
+            Event::Delivered { .. } => "delivered",
             Event::Dropped { .. } => "dropped",
             Event::SessionEnded { .. } => "session_ended",
             Event::Denied { .. } => "denied",
@@ -300,6 +327,17 @@ impl Event {
             Event::Unsubscribed { client, filter } => {
                 fields.push(("client", text(client)));
                 fields.push(("filter", text(filter)));
+            }
+            Event::Delivered {
+                client,
+                topic,
+                qos,
+                bytes,
+            } => {
+                fields.push(("client", text(client)));
+                fields.push(("topic", text(topic)));
+                fields.push(("qos", FieldValue::Number(u64::from(*qos))));
+                fields.push(("payload_bytes", FieldValue::Number(*bytes)));
             }
             Event::Dropped {
                 client,

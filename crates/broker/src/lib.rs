@@ -20,6 +20,7 @@ mod counters;
 mod effect;
 mod group;
 mod handover;
+mod hooks;
 mod identifiers;
 mod journal;
 mod keep;
@@ -40,9 +41,10 @@ pub use access::{Action, Permissions, Rule};
 pub use batch::Batch;
 pub use effect::{
     AuthenticationRequest, AuthenticationStage, ClientCertificate, ClientInfo, Decision, Effect,
-    Event, FieldValue, INTERNAL_PREFIX, Identity, Peer,
+    Event, FieldValue, INTERNAL_PREFIX, Identity, Peer, WillInfo,
 };
 pub use handover::{Destination, destination};
+pub use hooks::{Access, Advice, Changes, Consultation, Hooked, Hooks, Subject, Who};
 pub use journal::{Change, Record, Records, Space, StoreState};
 pub use key::ConnectionId;
 pub use options::{Interval, Limits, Options, Protocol, QueueFull, SharedStrategy};

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use noctule_packets::QoS;
 use noctule_topics::Bookmark;
 
 use crate::access::Permissions;
 use crate::group::Status;
+use crate::hooks::Access;
 use crate::identifiers::Identifiers;
 use crate::key::ConnectionId;
 use crate::outgoing::{Outbound, Outgoing};
@@ -57,6 +58,8 @@ pub(crate) struct Session {
         reason = "sessions are many, and most have none"
     )]
     pub dropped: Option<Box<Vec<(&'static str, u64)>>>,
+    /// What the hook that authorizes has said.
+    pub verdicts: Option<Box<HashMap<Access, bool>>>,
 }
 
 /// A will message and when it is to go out (MQTT 5.0 §3.1.2.5).
@@ -100,6 +103,7 @@ impl Session {
             retained: None,
             status: None,
             dropped: None,
+            verdicts: None,
         }
     }
 

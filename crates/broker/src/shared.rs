@@ -1,8 +1,8 @@
 //! What the workers of one broker have in common.
 
 use std::hash::BuildHasher;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 
 use crate::counters::Counters;
 use crate::group::Group;
+use crate::hooks::Hooks;
 use crate::journal::Sequence;
 use crate::keep::Wall;
 use crate::key::SessionKey;
@@ -42,6 +43,9 @@ pub struct Shared {
     stored_then: AtomicU64,
     pub(crate) retained_bytes: AtomicU64,
     observed: AtomicBool,
+    /// Whether anybody wants to know of each delivery.
+    deliveries_observed: AtomicBool,
+    hooks: OnceLock<Hooks>,
 }
 
 /// A retained message; a later one of its topic has a higher version.
@@ -113,6 +117,8 @@ impl Shared {
             stored_then: AtomicU64::new(0),
             retained_bytes: AtomicU64::new(0),
             observed: AtomicBool::new(false),
+            deliveries_observed: AtomicBool::new(false),
+            hooks: OnceLock::new(),
         })
     }
 
@@ -184,6 +190,26 @@ impl Shared {
     /// Whether anybody wants events.
     pub fn observe(&self, observed: bool) {
         self.observed.store(observed, Relaxed);
+    }
+
+    /// Whether anybody wants an event for each message delivered, besides the others.
+    pub fn observe_deliveries(&self, observed: bool) {
+        self.deliveries_observed.store(observed, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn deliveries_observed(&self) -> bool {
+        self.deliveries_observed.load(Relaxed)
+    }
+
+    /// Asks these hooks from now on; false if others have been set before.
+    pub fn set_hooks(&self, hooks: Hooks) -> bool {
+        self.hooks.set(hooks).is_ok()
+    }
+
+    #[inline]
+    pub(crate) fn hooks(&self) -> Option<&Hooks> {
+        self.hooks.get()
     }
 
     pub(crate) fn observed(&self) -> bool {

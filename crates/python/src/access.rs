@@ -69,6 +69,12 @@ pub(crate) fn request_to_dict<'py>(
     dict.set_item("data", bytes(&request.data))?;
     dict.set_item("version", request.version as u8)?;
     set_peer(&dict, &request.peer)?;
+    dict.set_item("clean_start", request.clean_start)?;
+    dict.set_item("keep_alive_seconds", request.keep_alive_seconds)?;
+    dict.set_item("session_expiry_seconds", request.session_expiry_seconds)?;
+    let will = request.will.as_ref();
+    let will = will.map(|will| (&*will.topic, will.qos as u8, will.retain));
+    dict.set_item("will", will)?;
     Ok(dict)
 }
 

@@ -5,13 +5,15 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use noctule_server::{
-    Decision, FieldValue, QoS, ReasonCode, Record, ServerOptions, StartError, TapOptions, tap_qos,
+    Decision, FieldValue, Hooks, QoS, ReasonCode, Record, ServerOptions, StartError, TapOptions,
+    tap_qos,
 };
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::access::{client_to_dict, request_to_dict, rules};
+use crate::hooks::{advice, question_to_dict};
 use crate::tap::Tap;
 
 /// How long to wait without looking for signals: Ctrl-C must get through.
@@ -150,18 +152,24 @@ impl Engine {
 
     /// Let a client in: as `user` (None: the name it gave), with `data` in CONNACK or AUTH,
     /// allowed what `rules_json` says (None: everything). False if answered before.
-    #[pyo3(signature = (number, user, data, rules_json))]
+    #[pyo3(signature = (
+        number, user, data, rules_json, keep_alive_seconds = None, session_expiry_seconds = None
+    ))]
     fn accept(
         &self,
         number: u64,
         user: Option<&str>,
         data: Option<&[u8]>,
         rules_json: Option<&str>,
+        keep_alive_seconds: Option<u16>,
+        session_expiry_seconds: Option<u32>,
     ) -> PyResult<bool> {
         let decision = Decision::Accept {
             user: user.map(Into::into),
             data: data.map(Into::into),
             permissions: rules_json.map(rules).transpose()?,
+            keep_alive_seconds,
+            session_expiry_seconds,
         };
         Ok(self.0.answer(number, decision))
     }
@@ -181,6 +189,76 @@ impl Engine {
             text: text.map(Into::into),
         };
         Ok(self.0.answer(number, decision))
+    }
+
+    /// Ask hooks from the start on; once, before it. `publish` are topic filters.
+    #[pyo3(signature = (*, connect, authenticate, subscribe, publish, authorize, timeout_seconds))]
+    fn set_hooks(
+        &self,
+        connect: bool,
+        authenticate: bool,
+        subscribe: bool,
+        publish: Vec<String>,
+        authorize: bool,
+        timeout_seconds: f64,
+    ) -> PyResult<()> {
+        let timeout = duration(timeout_seconds)?;
+        let hooks = Hooks {
+            connect,
+            authenticate,
+            subscribe,
+            publish: publish.into_iter().map(Into::into).collect(),
+            authorize,
+            timeout_milliseconds: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        match self.0.set_hooks(hooks) {
+            true => Ok(()),
+            false => Err(PyRuntimeError::new_err("hooks are set once")),
+        }
+    }
+
+    /// Wait for questions to hooks: up to `maximum`, oldest first. Each is to be answered,
+    /// once, with `advise`. Otherwise as `next_events`.
+    #[pyo3(signature = (timeout_seconds, maximum = 1024))]
+    fn next_consultations<'py>(
+        &self,
+        py: Python<'py>,
+        timeout_seconds: Option<f64>,
+        maximum: usize,
+    ) -> PyResult<Option<Vec<Bound<'py, PyDict>>>> {
+        let taken = wait_for(py, timeout_seconds, |wait| {
+            self.0.next_consultations(Some(wait), maximum.max(1))
+        })?;
+        taken
+            .map(|all| all.iter().map(|each| question_to_dict(py, each)).collect())
+            .transpose()
+    }
+
+    /// A descriptor that is readable while questions to hooks wait and after the end.
+    fn consultation_fd(&self) -> i32 {
+        self.0.consultation_descriptor()
+    }
+
+    /// Answer questions to hooks: `(worker, number, answer)` for each.
+    #[pyo3(signature = (answers))]
+    fn advise(&self, answers: Vec<(usize, u64, Bound<'_, PyDict>)>) -> PyResult<()> {
+        let answers: PyResult<Vec<_>> = answers
+            .into_iter()
+            .map(|(worker, number, answer)| Ok((worker, number, advice(&answer)?)))
+            .collect();
+        self.0.advise(answers?);
+        Ok(())
+    }
+
+    /// Ask anew what one client may do, or all, about their subscriptions at once.
+    #[pyo3(signature = (client))]
+    fn forget_permissions(&self, client: Option<&str>) {
+        self.0.forget_permissions(client);
+    }
+
+    /// Record an event for each message delivered, or no longer.
+    fn observe_deliveries(&self, observed: bool) {
+        self.0.observe_deliveries(observed);
     }
 
     /// Give a client's session other rules at once; None allows everything.
@@ -275,7 +353,7 @@ pub(crate) fn quality(qos: u8) -> PyResult<QoS> {
     }
 }
 
-fn error_code(code: u8) -> PyResult<ReasonCode> {
+pub(crate) fn error_code(code: u8) -> PyResult<ReasonCode> {
     let reason = ReasonCode(code);
     match reason.is_error() {
         true => Ok(reason),

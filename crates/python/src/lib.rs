@@ -6,6 +6,7 @@
 mod access;
 mod decode;
 mod engine;
+mod hooks;
 mod load;
 mod tap;
 

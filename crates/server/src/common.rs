@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use noctule_broker::Shared;
+use noctule_broker::{Consultation, Shared};
 
 use crate::admission::Admission;
 use crate::authentication::Questions;
@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::error::Failure;
 use crate::events::Records;
 use crate::gate::Gate;
+use crate::queue::Queue;
 
 #[derive(Clone)]
 pub(crate) struct Common {
@@ -19,6 +20,8 @@ pub(crate) struct Common {
     pub counters: Arc<Counters>,
     pub records: Arc<Records>,
     pub questions: Arc<Questions>,
+    /// Questions to hooks, each with the worker that asks.
+    pub consultations: Arc<Queue<(usize, Consultation)>>,
     pub clock: Clock,
     /// The listeners, at their places in the options.
     pub gates: Arc<[Gate]>,

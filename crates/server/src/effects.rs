@@ -1,6 +1,6 @@
 //! What the broker asks for besides bytes.
 
-use noctule_broker::{AuthenticationRequest, ConnectionId, Decision, Effect};
+use noctule_broker::{Advice, AuthenticationRequest, ConnectionId, Consultation, Decision, Effect};
 use noctule_packets::ReasonCode;
 
 use crate::authentication::Asker;
@@ -16,6 +16,7 @@ impl Reactor {
                 Effect::PauseReading(id) => self.connections.pause(id),
                 Effect::ResumeReading(id) => self.connections.resume(id),
                 Effect::Authenticate(id, request) => self.ask(id, request),
+                Effect::Consult(consultation) => self.consult(*consultation),
                 Effect::Event(event) => self.records.push(Record::Broker(event)),
             }
         }
@@ -44,6 +45,14 @@ impl Reactor {
             text: None,
         };
         self.worker.answered(id, decision, self.now);
+    }
+
+    /// Puts a question to the hooks; the answer comes as a message.
+    fn consult(&mut self, consultation: Consultation) {
+        let number = consultation.number;
+        if self.common.consultations.add([(self.index, consultation)]) > 0 {
+            self.worker.advised(number, Advice::Failed, self.now);
+        }
     }
 
     /// Sends what is for other workers; each is woken at most once.

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mio::Poll;
-use noctule_broker::{ClientInfo, Decision, Peer, Rule, Shared};
+use noctule_broker::{Advice, ClientInfo, Consultation, Decision, Hooks, Peer, Rule, Shared};
 use noctule_packets::{QoS, ReasonCode};
 use noctule_store::Store;
 
@@ -27,6 +27,7 @@ use crate::listener::{Address, Listeners, Listening, listen_on_all};
 use crate::logging::LogSubscriber;
 use crate::options::{Durability, ServerOptions};
 use crate::post::{Handover, Mailbox, Message, Post, Publication};
+use crate::queue::Queue;
 use crate::reactor::{Reactor, Token, Turn};
 use crate::tap::{self, Tap, TapOptions};
 use crate::tls::Watch;
@@ -44,6 +45,9 @@ const NO_LISTENER: u16 = u16::MAX;
 
 /// Publications from outside that wait for one worker, at most.
 const MAX_WAITING_PUBLICATIONS: usize = 4_096;
+
+/// Questions to hooks that wait to be taken, at most.
+const MAX_WAITING_CONSULTATIONS: usize = 65_536;
 
 /// The longest wait for workers to say who is there.
 const CLIENTS_TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,6 +110,8 @@ impl Engine {
             Records::new(MAX_WAITING_RECORDS).map_err(|error| StartError::new("events", error))?;
         let questions =
             Questions::new().map_err(|error| StartError::new("authentication", error))?;
+        let consultations = Queue::new(MAX_WAITING_CONSULTATIONS)
+            .map_err(|error| StartError::new("hooks", error))?;
         let places = options.listeners.iter().enumerate();
         let gates: Result<Vec<Gate>, StartError> =
             places.map(|(place, each)| Gate::new(place, each)).collect();
@@ -115,6 +121,7 @@ impl Engine {
             counters: Arc::default(),
             records: Arc::new(records),
             questions: Arc::new(questions),
+            consultations: Arc::new(consultations),
             clock: Clock::new(),
             gates: gates?.into(),
             failure: Arc::default(),
@@ -375,6 +382,64 @@ impl Engine {
         true
     }
 
+    /// Asks these hooks from the start on; false if some have been set before.
+    pub fn set_hooks(&self, hooks: Hooks) -> bool {
+        self.common.shared.set_hooks(hooks)
+    }
+
+    /// Questions to the hooks, each with its worker; otherwise as [`Engine::next_events`].
+    /// Each is to be answered, once, by worker and number.
+    #[must_use]
+    pub fn next_consultations(
+        &self,
+        timeout: Option<Duration>,
+        maximum: usize,
+    ) -> Option<Vec<(usize, Consultation)>> {
+        self.common.consultations.take(timeout, maximum)
+    }
+
+    /// As [`Engine::event_descriptor`], for the questions to hooks.
+    #[must_use]
+    pub fn consultation_descriptor(&self) -> RawFd {
+        self.common.consultations.descriptor()
+    }
+
+    /// Answers questions to hooks, each worker's in their order. One that is not open any more
+    /// is ignored.
+    pub fn advise(&self, answers: Vec<(usize, u64, Advice)>) {
+        let workers = self.options.worker_count();
+        let mut by_worker: Vec<Vec<(u64, Advice)>> = Vec::new();
+        by_worker.resize_with(workers, Vec::new);
+        for (worker, number, advice) in answers {
+            if let Some(of_worker) = by_worker.get_mut(worker) {
+                of_worker.push((number, advice));
+            }
+        }
+        for (worker, answers) in by_worker.into_iter().enumerate() {
+            if !answers.is_empty() {
+                self.send(worker, Message::Advice(answers));
+            }
+        }
+    }
+
+    /// Has whoever authorizes asked anew about everything that one client does, or all do, and
+    /// about their subscriptions at once.
+    pub fn forget_permissions(&self, client: Option<&str>) {
+        let Some(client) = client else {
+            for worker in 0..self.options.worker_count() {
+                self.send(worker, Message::ForgetPermissions(None));
+            }
+            return;
+        };
+        let owner = self.common.shared.worker_of(client);
+        self.send(owner, Message::ForgetPermissions(Some(client.into())));
+    }
+
+    /// Whether there is an event for each message delivered, besides the others.
+    pub fn observe_deliveries(&self, observed: bool) {
+        self.common.shared.observe_deliveries(observed);
+    }
+
     /// Gives a client's session other rules, from its next packet and the next delivery on;
     /// `None` allows everything. Does nothing to a client without a session.
     pub fn set_permissions(&self, client: &str, rules: Option<Vec<Rule>>) {
@@ -502,6 +567,7 @@ impl Drop for Engine {
         let _ = self.stop(Duration::ZERO);
         self.common.records.close();
         self.common.questions.close();
+        self.common.consultations.close();
     }
 }
 
@@ -540,6 +606,7 @@ impl Drop for Ending {
         if *count == 0 {
             self.common.records.close();
             self.common.questions.close();
+            self.common.consultations.close();
         }
         self.live.ended.notify_all();
     }

@@ -48,8 +48,9 @@ pub use error::{Failure, OptionsError, StartError};
 pub use events::Record;
 pub use listener::{Address, Place};
 pub use noctule_broker::{
-    Action, AuthenticationRequest, AuthenticationStage, ClientInfo, Decision, FieldValue, Identity,
-    Peer, Permissions, Rule,
+    Access, Action, Advice, AuthenticationRequest, AuthenticationStage, Changes, ClientInfo,
+    Consultation, Decision, FieldValue, Hooked, Hooks, Identity, Peer, Permissions, Rule, Subject,
+    WillInfo,
 };
 pub use noctule_packets::{QoS, ReasonCode};
 pub use options::{Durability, ListenerOptions, Scheme, ServerOptions};

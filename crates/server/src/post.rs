@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::{Registry, Token, Waker};
-use noctule_broker::{Batch, ClientInfo, ConnectionId, Decision, Peer, Rule, Time};
+use noctule_broker::{Advice, Batch, ClientInfo, ConnectionId, Decision, Peer, Rule, Time};
 use noctule_packets::{QoS, ReasonCode};
 
 use crate::admission::Ticket;
@@ -25,6 +25,10 @@ pub(crate) enum Message {
     },
     /// The authenticator's answer.
     Answer(ConnectionId, Decision),
+    /// What hooks say, by the number of the question.
+    Advice(Vec<(u64, Advice)>),
+    /// Whoever authorizes is to be asked again, about one client or all.
+    ForgetPermissions(Option<Box<str>>),
     /// Other rules for a client; `None`: it may do everything.
     Permissions(Box<str>, Option<Vec<Rule>>),
     /// End a client's connection.

@@ -315,6 +315,14 @@ impl Reactor {
                     .drain(server_reference.as_deref(), moved, self.now);
             }
             Message::Answer(id, decision) => self.worker.answered(id, decision, self.now),
+            Message::Advice(answers) => {
+                for (number, advice) in answers {
+                    self.worker.advised(number, advice, self.now);
+                }
+            }
+            Message::ForgetPermissions(client) => {
+                self.worker.forget_permissions(client.as_deref(), self.now);
+            }
             Message::Permissions(client, rules) => {
                 self.worker.set_permissions(&client, rules.as_deref());
             }
@@ -380,7 +388,7 @@ impl Reactor {
 
     fn next_turn(&mut self) -> Turn {
         let all_flushed = self.connections.len() == 0;
-        let nobody_left = all_flushed && self.farewells.is_empty();
+        let nobody_left = all_flushed && self.farewells.is_empty() && !self.worker.is_consulting();
         let Some(stopping) = &mut self.stopping else {
             return Turn::Again;
         };

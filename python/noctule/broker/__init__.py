@@ -25,11 +25,20 @@ from noctule.broker.events import Event, EventStream
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Limits, ProtocolOptions
+from noctule.broker.requests import (
+    AccessRequest,
+    ConnectRequest,
+    PublishRequest,
+    RequestedSubscription,
+    SubscribeRequest,
+    WillTopic,
+)
 from noctule.broker.tap import TappedMessage
 
 __all__ = [
     "Accept",
     "AccessControl",
+    "AccessRequest",
     "Answer",
     "AuthenticationRequest",
     "Authenticator",
@@ -38,6 +47,7 @@ __all__ = [
     "BrokerOptions",
     "Challenge",
     "Client",
+    "ConnectRequest",
     "EngineFailedError",
     "EngineRule",
     "Event",
@@ -46,9 +56,13 @@ __all__ = [
     "Limits",
     "Listener",
     "ProtocolOptions",
+    "PublishRequest",
     "Refuse",
+    "RequestedSubscription",
     "Sessions",
     "StartError",
+    "SubscribeRequest",
     "TappedMessage",
+    "WillTopic",
     "refuse_exposed",
 ]

@@ -116,6 +116,11 @@ class AuthenticationRequest:
     """Subject of the client certificate, as RFC 4514 writes it."""
     unix_user: str | None = None
     """User at the other end of a Unix socket."""
+    clean_start: bool = False
+    keep_alive_seconds: int = 0
+    session_expiry_seconds: int = 0
+    will: tuple[str, int, bool] | None = None
+    """Topic, QoS and retain flag of the will. This and what is above it: of a CONNECT alone."""
     state: object = field(default=None, repr=False)
     """What the Challenge before this step carried."""
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from noctule._engine import Engine
 from noctule.broker.authentication import (
@@ -15,19 +15,21 @@ from noctule.broker.authentication import (
     Client,
     EngineRule,
 )
+from noctule.broker.consultant import Consultant
 from noctule.broker.door import Door, rules_json
 from noctule.broker.errors import BrokerError, EngineFailedError, StartError
 from noctule.broker.events import EventStream, Reports
 from noctule.broker.exposure import refuse_exposed
-from noctule.broker.hooks import EventHook, Hooks
+from noctule.broker.hooking import Hooking
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOptions
-from noctule.broker.tap import Tap, TapHandler
+from noctule.broker.present import HookedAuthenticator
 
 __all__ = ["Broker"]
 
 STOP_TIMEOUT_SECONDS = 5.0
 AUTHENTICATION_TIMEOUT_SECONDS = 10.0
+HOOK_TIMEOUT_SECONDS = 5.0
 ADMINISTRATIVE_ACTION = 0x98
 BUSY_SECONDS = 0.001
 
@@ -51,14 +53,15 @@ class OptionKeywords(TypedDict, total=False):
     protocol: ProtocolOptions | Mapping[str, Any]
 
 
-class Broker:
+class Broker(Hooking):
     """An MQTT broker that runs beside your coroutines, on threads of its own.
 
     Takes BrokerOptions, or the same options as keyword arguments, which win where both are
     given. Several brokers may run in one process. A broker starts once.
 
     `authenticator` decides who is let in (see `noctule.broker.Authenticator`) and has
-    `authentication_timeout_seconds` for each answer; without one everybody is.
+    `authentication_timeout_seconds` for each answer; without one everybody is. "hooks": the
+    functions that `@broker.authenticate` will name are all there is. Hooks are said in `Hooking`.
 
     Raises pydantic's ValidationError, a ValueError, for a wrong option, and
     ExposedListenerError for a listener open to other machines without authentication.
@@ -68,24 +71,26 @@ class Broker:
         self,
         options: BrokerOptions | None = None,
         *,
-        authenticator: Authenticator | None = None,
+        authenticator: Authenticator | Literal["hooks"] | None = None,
         authentication_timeout_seconds: float = AUTHENTICATION_TIMEOUT_SECONDS,
+        hook_timeout_seconds: float = HOOK_TIMEOUT_SECONDS,
         **keywords: Unpack[OptionKeywords],
     ) -> None:
+        super().__init__(hook_timeout_seconds)
         self.options = with_keywords(options or BrokerOptions(), keywords)
-        self._authenticator = authenticator
+        self._authenticator = None if authenticator == "hooks" else authenticator
         self._door: Door | None = None
+        self._authentication_timeout_seconds = authentication_timeout_seconds
         if authenticator is None:
             refuse_exposed(self.options.listeners)
         self._engine = Engine(self.options.engine_json(authentication=authenticator is not None))
         self._reports = Reports(self._engine)
-        self._hooks = Hooks()
-        self._taps: list[Tap] = []
-        if authenticator is not None:
-            self._door = Door(self._engine, authenticator, authentication_timeout_seconds)
+        self._authenticates = authenticator is not None
+        self._consultant = Consultant(self._engine, self._present)
 
     async def start(self) -> None:
         """Bind the listeners and start serving; StartError names what was refused."""
+        self._set_hooks()
         starting = asyncio.create_task(asyncio.to_thread(self._engine.start))
         try:
             await asyncio.shield(starting)
@@ -98,12 +103,29 @@ class Broker:
             raise
         self._reports.start()
         self._hooks.start(self.events)
+        self._consultant.start()
         if self._door is not None:
             self._door.start()
         if isinstance(self._authenticator, AccessControl):
             await self._authenticator.attach(self)
         for tap in self._taps:
             await tap.start(self._engine)
+
+    def _set_hooks(self) -> None:
+        """Tell the engine who is to be asked; where nobody is, it never asks."""
+        if self._hooks_are_set:
+            return
+        self._hooks_are_set = True
+        if not self._present.is_empty:
+            self._consultant.announce()
+        if self._authenticates or self._present.wants_connects:
+            knows = HookedAuthenticator(
+                self._present, self._authenticator, refuses=self._authenticates
+            )
+            self._door = Door(
+                self._engine, knows, self._authentication_timeout_seconds, self._present.enter
+            )
+        self._engine.observe_deliveries(self._hooks.wants("delivered"))
 
     async def stop(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
         """Disconnect every client, end the threads and let `serve_forever` return.
@@ -121,6 +143,7 @@ class Broker:
         finally:
             await self._reports.finished()
             await self._hooks.finished()
+            await self._consultant.finished()
             if self._door is not None:
                 await self._door.finished()
             if isinstance(self._authenticator, AccessControl):
@@ -207,42 +230,19 @@ class Broker:
         """
         self._engine.disconnect(client, reason_code)
 
+    def reauthorize(self, client: str | None = None) -> None:
+        """Forget what `@broker.authorize` has said about one client, or about all.
+
+        Subscriptions there are already are asked about at once, and end where they are denied.
+        """
+        self._engine.forget_permissions(client)
+
     def set_permissions(self, client: str, rules: Sequence[EngineRule] | None) -> None:
         """Give a client's session other rules, in force from its next packet and delivery on.
 
         None allows everything. ValueError for a rule that is none.
         """
         self._engine.set_permissions(client, rules_json(rules))
-
-    def on_connected(self, hook: EventHook) -> EventHook:
-        """Tell the function, in batches, of clients that came in; set before the start."""
-        self._hooks.add("connected", hook)
-        return hook
-
-    def on_disconnected(self, hook: EventHook) -> EventHook:
-        """Tell the function, in batches, of connections that ended; set before the start."""
-        self._hooks.add("disconnected", hook)
-        return hook
-
-    def on_dropped(self, hook: EventHook) -> EventHook:
-        """Tell the function, in batches, of messages that did not reach a client."""
-        self._hooks.add("dropped", hook)
-        return hook
-
-    def tap(
-        self, topic_filter: str, *, batch: int = 1000, linger: float = 0.05, name: str | None = None
-    ) -> Callable[[TapHandler], TapHandler]:
-        """Bring every message of the filter to the function, up to `batch` at a time.
-
-        A batch that is not full waits `linger` seconds for more. With a `name` messages wait
-        while the function is away (`noctule.broker.tap` says more). Set before the start.
-        """
-
-        def decorate(handler: TapHandler) -> TapHandler:
-            self._taps.append(Tap(topic_filter, handler, batch, linger, name))
-            return handler
-
-        return decorate
 
     async def publish(
         self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False

@@ -4,8 +4,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from noctule.broker.authentication import (
@@ -28,8 +28,19 @@ NOT_AUTHORIZED = 0x87
 MAX_OPEN_EXCHANGES = 65_536
 
 Connection = tuple[int, int, int]
+Terms = tuple[int | None, int | None]
+Entrance = Callable[[AuthenticationRequest, Accept], Awaitable[Terms | Refuse]]
 
 logger = logging.getLogger("noctule.authentication")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One client's way in, or its re-authentication."""
+
+    first: AuthenticationRequest
+    request: AuthenticationRequest
+    state: object = None
 
 
 class Source(Protocol):
@@ -44,7 +55,13 @@ class Source(Protocol):
         """Requests, oldest first; None once the engine has stopped."""
 
     def accept(
-        self, number: int, user: str | None, data: bytes | None, rules_json: str | None
+        self,
+        number: int,
+        user: str | None,
+        data: bytes | None,
+        rules_json: str | None,
+        keep_alive_seconds: int | None = None,
+        session_expiry_seconds: int | None = None,
     ) -> bool:
         """Let a client in."""
 
@@ -64,17 +81,23 @@ class Source(Protocol):
 class Door:
     """Answers every request of the engine, from `start` until the engine has stopped.
 
-    `timeout_seconds` is what an authenticator may take for one answer.
+    `timeout_seconds` is what an authenticator may take for one answer. `enter` is asked about
+    each CONNECT that it accepts.
     """
 
     def __init__(
-        self, source: Source, authenticator: Authenticator, timeout_seconds: float
+        self,
+        source: Source,
+        authenticator: Authenticator,
+        timeout_seconds: float,
+        enter: Entrance | None = None,
     ) -> None:
+        self._enter = enter
         self._source = source
         self._authenticator = authenticator
         self._method: str | None = getattr(authenticator, "method", None)
         self._timeout_seconds = timeout_seconds
-        self._states: dict[Connection, object] = {}
+        self._exchanges: dict[Connection, Exchange] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._answering: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -110,11 +133,18 @@ class Door:
     async def _answer(self, raw: dict[str, Any]) -> None:
         number: int = raw["number"]
         connection: Connection = raw["connection"]
-        request = request_from(raw, self._states.pop(connection, None))
+        exchange = self._exchanges.pop(connection, None)
+        request = request_from(raw, None if exchange is None else exchange.state)
+        first = request if exchange is None else exchange.first
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 answer = await self._decide(request)
-            self._send(number, connection, request, answer)
+            terms = await self._terms(first, answer)
+            match terms:
+                case Refuse():
+                    self._source.refuse(number, terms.reason_code, terms.text)
+                case _:
+                    self._send(number, connection, Exchange(first, request), answer, terms)
         except TimeoutError:
             logger.error(
                 "no answer about client %r within %g s: refused",
@@ -139,18 +169,25 @@ class Door:
             return await self._authenticator.continue_(request)
         return await self._authenticator.start(request)
 
+    async def _terms(self, first: AuthenticationRequest, answer: Answer) -> Terms | Refuse:
+        """What a client that comes in is granted; hooks have times of their own."""
+        if self._enter is None or first.stage != "connect" or not isinstance(answer, Accept):
+            return None, None
+        return await self._enter(first, answer)
+
     def _send(
-        self, number: int, connection: Connection, request: AuthenticationRequest, answer: Answer
+        self, number: int, connection: Connection, exchange: Exchange, answer: Answer, terms: Terms
     ) -> None:
+        request = exchange.request
         match answer:
             case Accept():
                 rules = answer.rules() if callable(answer.rules) else answer.rules
-                self._source.accept(number, answer.user, answer.data, rules_json(rules))
+                self._source.accept(number, answer.user, answer.data, rules_json(rules), *terms)
                 self._watch_expiry(request, answer)
             case Challenge():
-                if len(self._states) >= MAX_OPEN_EXCHANGES:
-                    del self._states[next(iter(self._states))]
-                self._states[connection] = answer.state
+                if len(self._exchanges) >= MAX_OPEN_EXCHANGES:
+                    del self._exchanges[next(iter(self._exchanges))]
+                self._exchanges[connection] = replace(exchange, state=answer.state)
                 self._source.challenge(number, answer.data)
             case Refuse():
                 self._source.refuse(number, answer.reason_code, answer.text)

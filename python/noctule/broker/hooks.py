@@ -33,6 +33,10 @@ class Hooks:
         """Tell `hook` of events of that kind, `connected` or `dropped`."""
         self._hooks.append((kind, hook))
 
+    def wants(self, kind: str) -> bool:
+        """Whether somebody is told of this kind."""
+        return any(each == kind for each, _ in self._hooks)
+
     def start(self, open_stream: Callable[[], EventStream]) -> None:
         """Begin to tell; where nobody wants to know, no event is recorded."""
         if self._hooks:

@@ -90,6 +90,9 @@ impl Worker {
             .outgoing
             .get_mut(identifier)
             .map(|in_flight| in_flight.awaiting);
+        if self.shared.deliveries_observed() {
+            self.tell_taken(key, kind, &ack);
+        }
         match (kind, awaiting) {
             (PacketType::Puback, Some(Awaiting::Puback))
             | (PacketType::Pubcomp, Some(Awaiting::Pubcomp)) => {
@@ -111,6 +114,25 @@ impl Worker {
             _ => return,
         }
         self.pump(key, now);
+    }
+
+    /// A message in flight is the client's now: PUBACK or PUBREC says so.
+    #[cold]
+    fn tell_taken(&mut self, key: SessionKey, kind: PacketType, ack: &Acknowledgement<'_>) {
+        let in_flight = self
+            .session(key)
+            .and_then(|session| session.outgoing.get_mut(ack.packet_identifier));
+        let Some(in_flight) = in_flight.filter(|_| !ack.reason.is_error()) else {
+            return;
+        };
+        let takes = match in_flight.awaiting {
+            Awaiting::Puback => kind == PacketType::Puback,
+            Awaiting::Pubrec => kind == PacketType::Pubrec,
+            Awaiting::Pubcomp => false,
+        };
+        if let Some(outbound) = in_flight.outbound.as_ref().filter(|_| takes).cloned() {
+            self.tell_delivered(key, outbound.message.parts(), outbound.qos);
+        }
     }
 
     /// PUBREC has come: the message is the client's now, the identifier still ours.

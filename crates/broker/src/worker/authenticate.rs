@@ -10,7 +10,7 @@ use super::connack::Refusal;
 use super::connect::Admission;
 use super::disconnect::Cause;
 use crate::connection::{Stage, pause};
-use crate::effect::{AuthenticationRequest, AuthenticationStage, Decision, Effect};
+use crate::effect::{AuthenticationRequest, AuthenticationStage, Decision, Effect, WillInfo};
 use crate::key::ConnectionId;
 use crate::time::Time;
 
@@ -42,6 +42,18 @@ impl Worker {
                 .map(Into::into),
             version: connect.version,
             peer: connection.peer.clone(),
+            clean_start: connect.clean_start,
+            keep_alive_seconds: connect.keep_alive,
+            session_expiry_seconds: 0,
+            will: connect.will.as_ref().map(|will| WillInfo {
+                topic: will.topic.into(),
+                qos: will.qos,
+                retain: will.retain,
+            }),
+        };
+        let request = AuthenticationRequest {
+            session_expiry_seconds: self.session_expiry(id, connect),
+            ..request
         };
         self.ask(id, request);
     }
@@ -112,6 +124,10 @@ impl Worker {
                 .map(Into::into),
             version,
             peer,
+            clean_start: false,
+            keep_alive_seconds: 0,
+            session_expiry_seconds: 0,
+            will: None,
         };
         self.ask(id, request);
         Ok(())
@@ -157,7 +173,12 @@ impl Worker {
                 user,
                 data,
                 permissions,
+                keep_alive_seconds,
+                session_expiry_seconds,
             } => {
+                let rare = connection.rare();
+                rare.keep_alive = keep_alive_seconds;
+                rare.session_expiry = session_expiry_seconds;
                 let admission = Admission {
                     user: user.or_else(|| connect.user_name.map(Into::into)),
                     rules: permissions,
@@ -191,6 +212,7 @@ impl Worker {
                 user,
                 data,
                 permissions,
+                ..
             } => {
                 connection.rare().reauthenticating = false;
                 let key = connection.session;

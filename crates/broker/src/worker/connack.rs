@@ -36,7 +36,7 @@ impl Worker {
     ) -> bool {
         let mut properties = PropertyBuffer::default();
         if connect.version == Version::V5 {
-            self.push_capabilities(connect, &mut properties);
+            self.push_capabilities(id, connect, &mut properties);
             if let Some(assigned) = assigned {
                 properties.push_string(PropertyId::AssignedClientIdentifier, assigned);
             }
@@ -57,7 +57,12 @@ impl Worker {
 
     /// What we do and do not do, told truthfully (MQTT 5.0 §3.2.2.3): a property for
     /// whatever differs from what its absence says.
-    fn push_capabilities(&self, connect: &Connect<'_>, properties: &mut PropertyBuffer) {
+    fn push_capabilities(
+        &self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        properties: &mut PropertyBuffer,
+    ) {
         let (limits, protocol) = (&self.shared.options.limits, &self.shared.options.protocol);
         if limits.topic_alias_maximum != 0 {
             properties.push_two_byte(PropertyId::TopicAliasMaximum, limits.topic_alias_maximum);
@@ -66,11 +71,11 @@ impl Worker {
             .properties
             .four_byte(PropertyId::SessionExpiryInterval)
             .unwrap_or(0);
-        let expiry = self.session_expiry(connect);
+        let expiry = self.session_expiry(id, connect);
         if expiry != asked {
             properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry);
         }
-        let keep_alive = self.keep_alive(connect.keep_alive);
+        let keep_alive = self.keep_alive(id, connect.keep_alive);
         if keep_alive != connect.keep_alive {
             properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive);
         }

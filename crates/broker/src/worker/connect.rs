@@ -54,7 +54,10 @@ impl Worker {
             return self.refuse_connect(id, &connect, reason.into(), now);
         }
         let method = connect.properties.string(PropertyId::AuthenticationMethod);
-        if self.shared.options.authentication && !is_internal {
+        let authentication = self.authenticates();
+        let hooked = self.shared.hooks().is_some_and(|hooks| hooks.connect);
+        let hooked = hooked && method.is_none();
+        if (authentication || hooked) && !is_internal {
             return self.begin_authentication(id, &connect, body);
         }
         if method.is_some() {
@@ -162,7 +165,7 @@ impl Worker {
             );
             return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
         }
-        let expiry = self.session_expiry(connect);
+        let expiry = self.session_expiry(id, connect);
         if !self.journal.ready() && (expiry != 0 || self.is_kept(client)) {
             return self.refuse_connect(id, connect, ReasonCode::SERVER_UNAVAILABLE.into(), now);
         }
@@ -173,11 +176,15 @@ impl Worker {
         let (key, session_present) =
             self.take_session(client, &admission, durable, connect.clean_start, now);
         self.furnish_connection(id, key, connect, now);
-        let (user, keep_alive) = (admission.user.clone(), self.keep_alive(connect.keep_alive));
+        let (user, keep_alive) = (
+            admission.user.clone(),
+            self.keep_alive(id, connect.keep_alive),
+        );
         if let Some(session) = self.session(key) {
             session.connection = Some(id);
             session.expiry_seconds = expiry;
             session.permissions = permissions;
+            session.verdicts = None;
             session.will = Will::of(connect);
             session.outgoing.mark_resends();
             session.publish_status();
@@ -215,9 +222,15 @@ impl Worker {
         self.pump(key, now);
     }
 
+    /// Whether somebody says who a client is.
+    fn authenticates(&self) -> bool {
+        let hooks = self.shared.hooks();
+        self.shared.options.authentication || hooks.is_some_and(|hooks| hooks.authenticate)
+    }
+
     /// A session may be taken up by the user who made it, and by nobody else.
     fn belongs_to_another(&mut self, client: &str, user: Option<&str>) -> bool {
-        if !self.shared.options.authentication {
+        if !self.authenticates() {
             return false;
         }
         let Some(&(slot, epoch)) = self.by_client.get(client) else {
@@ -298,7 +311,7 @@ impl Worker {
         connect: &Connect<'_>,
         now: Time,
     ) {
-        let keep_alive = self.keep_alive(connect.keep_alive);
+        let keep_alive = self.keep_alive(id, connect.keep_alive);
         let shared = self.shared.clone();
         let limits = &shared.options.limits;
         let Some(connection) = self.connection(id) else {
@@ -325,8 +338,10 @@ impl Worker {
     }
 
     /// Seconds the session outlives its connection; before 5.0, for ever or not at all.
-    pub(super) fn session_expiry(&self, connect: &Connect<'_>) -> u32 {
+    pub(super) fn session_expiry(&self, id: ConnectionId, connect: &Connect<'_>) -> u32 {
         let longest = self.shared.options.limits.max_session_expiry_seconds;
+        let hooked = self.rare(id).and_then(|rare| rare.session_expiry);
+        let longest = longest.min(hooked.unwrap_or(NEVER_EXPIRES));
         let asked = match connect.version {
             Version::V5 => connect
                 .properties
@@ -339,8 +354,18 @@ impl Worker {
     }
 
     /// The keep alive that holds, in seconds: the client's, or the operator's bound.
-    pub(super) fn keep_alive(&self, asked: u16) -> u16 {
-        match self.shared.options.limits.max_keep_alive_seconds {
+    pub(super) fn keep_alive(&self, id: ConnectionId, asked: u16) -> u16 {
+        let hooked = self.rare(id).and_then(|rare| rare.keep_alive);
+        let bounds = [
+            self.shared.options.limits.max_keep_alive_seconds,
+            hooked.unwrap_or(0),
+        ];
+        match bounds
+            .into_iter()
+            .filter(|bound| *bound != 0)
+            .min()
+            .unwrap_or(0)
+        {
             0 => asked,
             most if asked == 0 || asked > most => most,
             _ => asked,

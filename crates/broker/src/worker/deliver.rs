@@ -6,6 +6,7 @@ use super::Worker;
 use super::pen::{Pen, fits};
 use crate::access::Permissions;
 use crate::batch::Item;
+use crate::effect::{Effect, Event, INTERNAL_PREFIX};
 use crate::key::SessionKey;
 use crate::message::{Envelope, Head, Message, Parts, remaining_expiry};
 use crate::outbox::SHARED_PAYLOAD_BYTES;
@@ -214,6 +215,9 @@ impl Worker {
                 return;
             }
             self.mark_dirty(id);
+            if self.shared.deliveries_observed() {
+                self.tell_delivered(key, publication.parts, qos);
+            }
             if congested {
                 self.hold(id, publication.head.publisher, now);
             }
@@ -325,6 +329,8 @@ impl Worker {
         self.mark_dirty(id);
         if in_flight {
             self.put_in_flight(key, outbound);
+        } else if self.shared.deliveries_observed() {
+            self.tell_delivered(key, outbound.message.parts(), QoS::AtMostOnce);
         }
     }
 
@@ -409,6 +415,23 @@ impl Worker {
         {
             session.count_dropped(reason);
         }
+    }
+
+    #[cold]
+    pub(super) fn tell_delivered(&mut self, key: SessionKey, parts: Parts<'_>, qos: QoS) {
+        let Some(client) = self.session(key).map(|session| session.client.clone()) else {
+            return;
+        };
+        if client.starts_with(INTERNAL_PREFIX) {
+            return;
+        }
+        let event = Event::Delivered {
+            client: (*client).into(),
+            topic: String::from_utf8_lossy(parts.topic).into(),
+            qos: qos as u8,
+            bytes: parts.payload.len() as u64,
+        };
+        self.effects.push_back(Effect::Event(event));
     }
 
     pub(super) fn send_to_worker(&mut self, worker: usize, item: Item) {

@@ -89,6 +89,8 @@ impl Worker {
         now: Time,
     ) -> Result<(), Error> {
         let longest = self.shared.options.limits.max_session_expiry_seconds;
+        let hooked = self.rare(id).and_then(|rare| rare.session_expiry);
+        let longest = longest.min(hooked.unwrap_or(NEVER_EXPIRES));
         let expiry = disconnect
             .properties
             .four_byte(PropertyId::SessionExpiryInterval);

@@ -6,6 +6,7 @@ mod acknowledge;
 mod authenticate;
 mod connack;
 mod connect;
+mod consult;
 mod deliver;
 mod deny;
 mod disconnect;
@@ -33,9 +34,10 @@ use hashbrown::HashMap;
 use noctule_packets::ReasonCode;
 
 use crate::batch::{Batch, Item};
-use crate::connection::{Connection, Stage};
+use crate::connection::{Connection, Rare, Stage};
 use crate::counters::Counters;
 use crate::effect::{Decision, Effect, Event, Peer};
+use crate::hooks::Advice;
 use crate::journal::Journal;
 use crate::key::{ConnectionId, SessionKey};
 use crate::message::Message;
@@ -48,6 +50,7 @@ use crate::slab::Slab;
 use crate::time::Time;
 use crate::wheel::Wheel;
 
+use consult::Held;
 use deny::Denials;
 use disconnect::Cause;
 use drain::Draining;
@@ -89,6 +92,9 @@ pub struct Worker {
     system: Option<Box<SystemTopics>>,
     draining: Option<Draining>,
     denials: Denials,
+    /// What hooks have been asked about, by number.
+    held: HashMap<u64, Held>,
+    consultations: u64,
     random: u64,
     assigned: u64,
 }
@@ -121,6 +127,8 @@ impl Worker {
             system: None,
             draining: None,
             denials: Denials::default(),
+            held: HashMap::new(),
+            consultations: 0,
             random: seed | 1,
             assigned: 0,
             shared,
@@ -235,6 +243,18 @@ impl Worker {
         self.settle(now);
     }
 
+    /// The answer to an [`Effect::Consult`]; one that comes too late is ignored.
+    pub fn advised(&mut self, number: u64, advice: Advice, now: Time) {
+        self.take_advice(number, advice, now);
+        self.settle(now);
+    }
+
+    /// Whether a hook has been asked and has not answered.
+    #[must_use]
+    pub fn is_consulting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Time has passed: carries out what is due.
     pub fn tick(&mut self, now: Time) {
         self.run_timers(now);
@@ -295,6 +315,11 @@ impl Worker {
     #[inline]
     fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.connections.get_mut(id.index(), id.generation())
+    }
+
+    fn rare(&self, id: ConnectionId) -> Option<&Rare> {
+        let connection = self.connections.get(id.index(), id.generation())?;
+        connection.rare.as_deref()
     }
 
     #[inline]

@@ -1,8 +1,7 @@
 //! From bytes to packets: framing, and which packet goes where.
 
 use noctule_packets::{
-    Acknowledgement, Auth, Disconnect, Error, FixedHeader, PacketType, Subscribe, Unsubscribe,
-    Version,
+    Acknowledgement, Auth, Disconnect, Error, FixedHeader, PacketType, Unsubscribe, Version,
 };
 
 use super::Worker;
@@ -210,7 +209,7 @@ impl Worker {
                 self.handle_acknowledgement(id, kind, ack, now);
             }
             PacketType::Subscribe => {
-                self.handle_subscribe(id, Subscribe::decode(version, flags, body)?, now)?;
+                self.begin_subscribe(id, version, flags, body, now)?;
             }
             PacketType::Unsubscribe => {
                 self.handle_unsubscribe(id, Unsubscribe::decode(version, flags, body)?);

@@ -19,6 +19,7 @@ impl Worker {
         };
         let user = session.user.as_deref();
         session.permissions = rules.map(|rules| Permissions::new(rules, client, user));
+        session.verdicts = None;
         true
     }
 
@@ -38,6 +39,7 @@ impl Worker {
         }
         let names = (&*session.client, session.user.as_deref());
         session.permissions = rules.map(|rules| Permissions::new(&rules, names.0, names.1));
+        session.verdicts = None;
         true
     }
 

@@ -5,6 +5,7 @@ use noctule_packets::{
 };
 
 use super::Worker;
+use super::consult::{HeldPublish, Sender};
 use super::deliver::Publication;
 use crate::connection::pause;
 use crate::key::{ConnectionId, SessionKey};
@@ -69,7 +70,12 @@ impl Worker {
             && properties.byte(PropertyId::PayloadFormatIndicator) == Some(1)
             && std::str::from_utf8(raw.payload).is_err()
         {
-            return self.answer_publish(id, raw, ReasonCode::PAYLOAD_FORMAT_INVALID);
+            return self.answer_publish(
+                id,
+                raw.qos,
+                raw.packet_identifier,
+                ReasonCode::PAYLOAD_FORMAT_INVALID,
+            );
         }
         let known = self.resolve_alias(id, said.alias, raw)?;
         let topic = known.as_deref().unwrap_or(raw.topic);
@@ -197,7 +203,12 @@ impl Worker {
             if session.received.contains(raw.packet_identifier) {
                 // Taken before: answered again, never passed on again [MQTT-4.3.3-10].
                 self.gate_all(id);
-                return self.answer_publish(id, raw, ReasonCode::SUCCESS);
+                return self.answer_publish(
+                    id,
+                    raw.qos,
+                    raw.packet_identifier,
+                    ReasonCode::SUCCESS,
+                );
             }
             let version = connection.version;
             let open = session.received.len();
@@ -214,13 +225,27 @@ impl Worker {
         if parts.topic[0] == b'$' {
             // $-topics are the broker's own [MQTT-4.7.2-1].
             self.tell_denied_bytes(publisher, parts.topic, raw.qos, raw.retain);
-            return self.answer_publish(id, raw, ReasonCode::NOT_AUTHORIZED);
+            return self.answer_publish(
+                id,
+                raw.qos,
+                raw.packet_identifier,
+                ReasonCode::NOT_AUTHORIZED,
+            );
         }
         if !self.may_publish_bytes(publisher, parts.topic, raw.qos, raw.retain) {
             self.tell_denied_bytes(publisher, parts.topic, raw.qos, raw.retain);
-            return self.answer_publish(id, raw, ReasonCode::NOT_AUTHORIZED);
+            return self.answer_publish(
+                id,
+                raw.qos,
+                raw.packet_identifier,
+                ReasonCode::NOT_AUTHORIZED,
+            );
         }
         let deadline = expiry.map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds)));
+        if self.must_ask(publisher, parts.topic, raw.qos, raw.retain) {
+            self.hold_publish(id, raw, publisher, parts, deadline, now);
+            return Ok(());
+        }
         let head = Head {
             publisher,
             arrived: now,
@@ -240,7 +265,43 @@ impl Worker {
         if raw.qos != QoS::AtMostOnce {
             self.gate_since(id, recorded);
         }
-        self.answer_publish(id, raw, reason)
+        self.answer_publish(id, raw.qos, raw.packet_identifier, reason)
+    }
+
+    /// Puts a message aside until the hooks have had their say.
+    #[cold]
+    fn hold_publish(
+        &mut self,
+        id: ConnectionId,
+        raw: &RawPublish<'_>,
+        publisher: SessionKey,
+        parts: Parts<'_>,
+        deadline: Time,
+        now: Time,
+    ) {
+        let (Some(who), Ok(topic)) = (self.who(publisher), std::str::from_utf8(parts.topic)) else {
+            return;
+        };
+        let held = HeldPublish {
+            sender: Some(Sender {
+                id,
+                qos: raw.qos,
+                packet_identifier: raw.packet_identifier,
+            }),
+            publisher,
+            who,
+            permissions: None,
+            arrived: now,
+            deadline,
+            topic: topic.into(),
+            payload: parts.payload.into(),
+            properties: parts.properties.into(),
+            qos: raw.qos,
+            retain: raw.retain,
+            hooked: false,
+            allowed: None,
+        };
+        self.advance_publish(Box::new(held), now);
     }
 
     /// Whether a topic name is one, and one that we take: an outer error ends the
@@ -280,12 +341,17 @@ impl Worker {
                 what: "a topic name beyond max_topic_bytes or max_topic_levels",
             });
         }
-        self.answer_publish(id, raw, reason)
+        self.answer_publish(id, raw.qos, raw.packet_identifier, reason)
     }
 
     /// Stores and routes a message; returns what its publisher is to be told.
     #[inline]
-    fn publish(&mut self, publication: &mut Publication<'_>, seen: Seen, now: Time) -> ReasonCode {
+    pub(super) fn publish(
+        &mut self,
+        publication: &mut Publication<'_>,
+        seen: Seen,
+        now: Time,
+    ) -> ReasonCode {
         if publication.head.deadline <= now {
             return ReasonCode::SUCCESS;
         }
@@ -349,13 +415,14 @@ impl Worker {
     /// PUBACK or PUBREC with `reason`. At QoS 0, an error a 5.0 client must know of
     /// ends the connection.
     #[inline]
-    fn answer_publish(
+    pub(super) fn answer_publish(
         &mut self,
         id: ConnectionId,
-        raw: &RawPublish<'_>,
+        qos: QoS,
+        packet_identifier: u16,
         reason: ReasonCode,
     ) -> Result<(), Error> {
-        match raw.qos {
+        match qos {
             QoS::AtMostOnce if reason == ReasonCode::PAYLOAD_FORMAT_INVALID => {
                 return Err(Error {
                     reason,
@@ -363,8 +430,8 @@ impl Worker {
                 });
             }
             QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.send_puback(id, raw.packet_identifier, reason),
-            QoS::ExactlyOnce => self.send_pubrec(id, raw.packet_identifier, reason),
+            QoS::AtLeastOnce => self.send_puback(id, packet_identifier, reason),
+            QoS::ExactlyOnce => self.send_pubrec(id, packet_identifier, reason),
         }
         Ok(())
     }

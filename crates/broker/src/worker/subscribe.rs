@@ -21,10 +21,12 @@ use crate::time::Time;
 const FAILURE: u8 = 0x80;
 
 impl Worker {
+    /// `advice`: what hooks say of each filter; those behind its end may be subscribed.
     pub(super) fn handle_subscribe(
         &mut self,
         id: ConnectionId,
         subscribe: Subscribe<'_>,
+        advice: &[Result<QoS, ReasonCode>],
         now: Time,
     ) -> Result<(), Error> {
         let Some((connection, _)) = self.open(id) else {
@@ -38,8 +40,10 @@ impl Worker {
         let recorded = self.journal.len();
         let mut reasons: SmallVec<[u8; 16]> = SmallVec::new();
         let mut walks: SmallVec<[RetainedWalk; 4]> = SmallVec::new();
-        for request in subscribe.filters() {
-            let reason = match self.subscribe(key, &request, identifier, &mut walks)? {
+        for (place, request) in subscribe.filters().enumerate() {
+            let advice = advice.get(place).copied().unwrap_or(Ok(request.qos));
+            let subscribed = self.subscribe(key, &request, advice, identifier, &mut walks)?;
+            let reason = match subscribed {
                 Ok(granted) => granted as u8,
                 Err(_) if version != Version::V5 => FAILURE,
                 Err(reason) => reason.0,
@@ -60,12 +64,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Makes one subscription: the QoS granted, or why not. An outer error is a
+    /// Makes one subscription: the QoS granted, or why not; `advice` is what hooks say of it. An outer error is a
     /// violation of the protocol and ends the connection.
     fn subscribe(
         &mut self,
         key: SessionKey,
         request: &SubscriptionRequest<'_>,
+        advice: Result<QoS, ReasonCode>,
         identifier: Option<u32>,
         walks: &mut SmallVec<[RetainedWalk; 4]>,
     ) -> Result<Result<QoS, ReasonCode>, Error> {
@@ -80,6 +85,10 @@ impl Worker {
         if let Err(reason) = self.check_subscription(key, request, &filter, identifier) {
             return Ok(Err(reason));
         }
+        let advised = match advice {
+            Ok(qos) => qos,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let maximum = QoS::from_u8(self.shared.options.protocol.maximum_qos).unwrap_or_default();
         let durable = self.session(key).map_or(0, |session| session.durable);
         if durable != 0 && !self.journal.ready() {
@@ -88,7 +97,7 @@ impl Worker {
         let grant = Grant {
             durable,
             subscription_identifier: identifier.unwrap_or(0),
-            qos: request.qos.min(maximum),
+            qos: request.qos.min(maximum).min(advised),
             no_local: request.no_local,
             retain_as_published: request.retain_as_published,
         };
@@ -213,7 +222,7 @@ impl Worker {
         self.write_packet(id, &Packet::Unsuback(unsuback));
     }
 
-    fn unsubscribe(&mut self, key: SessionKey, whole: &str) -> ReasonCode {
+    pub(super) fn unsubscribe(&mut self, key: SessionKey, whole: &str) -> ReasonCode {
         let Ok(filter) = Filter::parse(whole) else {
             return ReasonCode::TOPIC_FILTER_INVALID;
         };

@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Measure,
     SweepRetained,
     SweepMarks,
+    /// A hook must have answered.
+    Consult(u64),
 }
 
 impl Worker {
@@ -62,6 +64,7 @@ impl Worker {
             Timer::Measure => self.measure(now),
             Timer::SweepMarks => self.sweep_marks(now),
             Timer::SweepRetained => self.sweep_retained(now),
+            Timer::Consult(number) => self.give_up_consulting(number, now),
         }
     }
 

@@ -35,6 +35,9 @@ impl Worker {
             self.tell_denied_bytes(publisher, will.topic.as_bytes(), will.qos, will.retain);
             return;
         }
+        if self.hold_will(publisher, will, now) {
+            return;
+        }
         let deadline = will
             .expiry_seconds
             .map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds)));

@@ -3,6 +3,7 @@
 mod access;
 mod flow;
 mod groups;
+mod hooks;
 mod messages;
 mod rig;
 mod sessions;

@@ -4,7 +4,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use noctule_broker::{ConnectionId, Effect, Event, Options, Peer, Records, Shared, Time, Worker};
+use noctule_broker::{
+    ConnectionId, Consultation, Effect, Event, Options, Peer, Records, Shared, Time, Worker,
+};
 use noctule_packets::{
     Acknowledgement, Connect, FixedHeader, Packet, PacketType, Properties, PropertyBuffer,
     PropertyId, Publish, QoS, ReasonCode, Subscribe, SubscriptionRequest, Version, Will,
@@ -88,6 +90,8 @@ pub struct Rig {
     pub paused: Vec<Peerage>,
     pub closing: Vec<(usize, ConnectionId)>,
     pub events: Vec<Event>,
+    /// What hooks are asked, by which worker.
+    pub questions: Vec<(usize, Consultation)>,
     /// What the workers of a durable broker recorded, in order: worker, number, records.
     pub submitted: Vec<(usize, u64, Records)>,
     next_identifier: u16,
@@ -116,6 +120,7 @@ impl Rig {
             paused: Vec::new(),
             closing: Vec::new(),
             events: Vec::new(),
+            questions: Vec::new(),
             submitted: Vec::new(),
             next_identifier: 0,
             behind_connack: Vec::new(),
@@ -335,6 +340,7 @@ impl Rig {
                     .retain(|each| (each.worker, each.id) != (worker, id));
             }
             Effect::Event(event) => self.events.push(event),
+            Effect::Consult(question) => self.questions.push((worker, *question)),
             Effect::Authenticate(..) => panic!("nobody authenticates here"),
         }
     }

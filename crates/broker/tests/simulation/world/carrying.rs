@@ -271,6 +271,8 @@ impl World {
                 user: None,
                 data: None,
                 permissions: None,
+                keep_alive_seconds: None,
+                session_expiry_seconds: None,
             };
             self.workers[worker].answered(id, decision, now);
             self.carry_out(worker, link);

@@ -29,6 +29,7 @@ impl World {
                     let due = Time(self.scene.now.0 + delay);
                     self.questions.push((due, worker, id));
                 }
+                Effect::Consult(_) => panic!("there are no hooks here"),
                 Effect::Event(event) => self.hear(event, speaker),
             }
         }
