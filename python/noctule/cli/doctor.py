@@ -215,7 +215,7 @@ class Examination:
                 yield Step(f"MQTT {name}", state, f"refused: {told(error.code)}")
                 continue
             except CommandError as error:
-                yield Step(f"MQTT {name}", "warning", str(error))
+                yield Step(f"MQTT {name}", "warning", error.what)
                 continue
             if version is Version.V5:
                 self._granted = link.session.granted
