@@ -25,7 +25,7 @@ class ServedBroker:
         )
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline()
-        found = re.search(r":(\d+)$", self.ready_line.strip())
+        found = re.search(r":(\d+)(/\S*)?$", self.ready_line.strip())
         if found is None:
             self.process.stdout.close()
             code = self.process.wait(STOP_SECONDS)

@@ -10,6 +10,8 @@ pub enum LoadError {
     Scenario { field: &'static str, what: String },
     /// The host's name has no address.
     Resolve { host: String, source: io::Error },
+    /// No certificates can be read from the file, or they are of no use.
+    Certificates { file: String, why: String },
     /// The operating system refused something (descriptors, a poll, a thread).
     System {
         what: &'static str,
@@ -44,6 +46,7 @@ impl fmt::Display for LoadError {
             LoadError::Resolve { host, source } => {
                 write!(f, "{host}: no address is known for it ({source})")
             }
+            LoadError::Certificates { file, why } => write!(f, "{file}: {why}"),
             LoadError::System { what, source } => write!(f, "{what}: {source}"),
             LoadError::Connect { up, asked, why } => {
                 write!(f, "{up} of {asked} connections came up: {why}")
@@ -56,7 +59,9 @@ impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             LoadError::Resolve { source, .. } | LoadError::System { source, .. } => Some(source),
-            LoadError::Scenario { .. } | LoadError::Connect { .. } => None,
+            LoadError::Scenario { .. }
+            | LoadError::Certificates { .. }
+            | LoadError::Connect { .. } => None,
         }
     }
 }

@@ -42,4 +42,4 @@ mod worker;
 pub use error::LoadError;
 pub use report::{Latency, Phase, Progress, Report, RetainedReport};
 pub use run::run;
-pub use scenario::{Kind, Scenario};
+pub use scenario::{Kind, Scenario, Scheme};

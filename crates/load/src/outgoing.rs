@@ -41,6 +41,9 @@ impl Outgoing {
             }
         }
         self.clear();
-        Ok(true)
+        match transport.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            flushed => flushed.map(|()| true),
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! From a scenario to its report.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,6 +17,7 @@ use crate::retained::per_second;
 use crate::scenario::{Kind, Scenario};
 use crate::shared::Shared;
 use crate::tally::Tally;
+use crate::transport::Dialer;
 use crate::worker::Worker;
 use crate::{connecting, idle, publishing, retained};
 
@@ -44,7 +44,7 @@ pub fn run(
     mut progress: impl FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Report, LoadError> {
     scenario.validate()?;
-    let address = resolve(&scenario)?;
+    let dialer = Dialer::new(&scenario)?;
     let connections = match scenario.kind {
         Kind::Publish | Kind::Retained => {
             u64::from(scenario.publishers) + u64::from(scenario.subscribers)
@@ -53,7 +53,7 @@ pub fn run(
     };
     descriptors::make_room(connections).map_err(LoadError::system("the limit on open files"))?;
 
-    let shared = Shared::new(Plan::new(scenario, run_number()), address);
+    let shared = Shared::new(Plan::new(scenario, run_number()), dialer);
     let cpu_before = cpu_seconds();
     let outcomes = thread::scope(|scope| {
         let others: Vec<_> = (1..shared.plan.scenario.threads as usize)
@@ -182,20 +182,6 @@ fn add(sum: &mut Tally, part: Tally) {
     if sum.first_problem.is_none() {
         sum.first_problem = part.first_problem;
     }
-}
-
-/// The first address of the host, IPv4 before IPv6: brokers that listen on one listen on
-/// that.
-fn resolve(scenario: &Scenario) -> Result<SocketAddr, LoadError> {
-    let failed = |source| LoadError::Resolve {
-        host: scenario.host.clone(),
-        source,
-    };
-    let addresses = (scenario.host.as_str(), scenario.port).to_socket_addrs();
-    let mut addresses: Vec<SocketAddr> = addresses.map_err(failed)?.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    let first = addresses.first().copied();
-    first.ok_or_else(|| failed(std::io::Error::from(std::io::ErrorKind::NotFound)))
 }
 
 /// Different for runs of different processes, and of one process.

@@ -1,5 +1,7 @@
 //! What a run does.
 
+use std::path::PathBuf;
+
 use noctule_packets::{QoS, Version};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,31 @@ pub enum Kind {
     Retained,
 }
 
+/// How the broker is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// TCP.
+    #[default]
+    Mqtt,
+    /// TLS.
+    Mqtts,
+    /// WebSocket.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+}
+
+impl Scheme {
+    pub(crate) fn is_encrypted(self) -> bool {
+        matches!(self, Scheme::Mqtts | Scheme::Wss)
+    }
+
+    pub(crate) fn is_websocket(self) -> bool {
+        matches!(self, Scheme::Ws | Scheme::Wss)
+    }
+}
+
 /// A run, complete; every field has a default.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,6 +62,13 @@ pub struct Scenario {
     /// Name or address of the broker.
     pub host: String,
     pub port: u16,
+    pub scheme: Scheme,
+    /// Path that a WebSocket is opened on.
+    pub path: String,
+    /// PEM file with the authorities that the broker's certificate may lead to.
+    pub ca_file: Option<PathBuf>,
+    /// Any certificate will do, for any name.
+    pub insecure: bool,
     /// Protocol level: 3 (3.1), 4 (3.1.1) or 5 (5.0).
     pub version: u8,
     pub user_name: Option<String>,
@@ -94,6 +128,10 @@ impl Default for Scenario {
             kind: Kind::Publish,
             host: "127.0.0.1".into(),
             port: 1883,
+            scheme: Scheme::Mqtt,
+            path: "/mqtt".into(),
+            ca_file: None,
+            insecure: false,
             version: 4,
             user_name: None,
             password: None,
@@ -135,6 +173,13 @@ impl Scenario {
         require("version", (3..=5).contains(&self.version), "3, 4 or 5")?;
         require("threads", (1..=256).contains(&self.threads), "1 to 256")?;
         require("port", self.port > 0, "1 to 65535")?;
+        let trusts = self.insecure || self.ca_file.is_some() || !self.scheme.is_encrypted();
+        require(
+            "ca_file",
+            trusts,
+            "needed for TLS, unless `insecure` is set",
+        )?;
+        require("path", self.path.starts_with('/'), "begins with a slash")?;
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         require("user_name", length(&self.user_name) <= 0xFFFF, "too long")?;
         require("password", length(&self.password) <= 0xFFFF, "too long")?;

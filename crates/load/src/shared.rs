@@ -1,6 +1,5 @@
 //! What the threads of a run know of each other.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -8,12 +7,13 @@ use crate::clock::Clock;
 use crate::error::LoadError;
 use crate::plan::Plan;
 use crate::tally::Tally;
+use crate::transport::Dialer;
 
 /// One for a run.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
-    pub(crate) address: SocketAddr,
+    pub(crate) dialer: Dialer,
     pub(crate) clock: Clock,
     /// A board for each thread.
     boards: Vec<Board>,
@@ -45,11 +45,11 @@ struct Board {
 }
 
 impl Shared {
-    pub(crate) fn new(plan: Plan, address: SocketAddr) -> Shared {
+    pub(crate) fn new(plan: Plan, dialer: Dialer) -> Shared {
         let threads = plan.scenario.threads;
         Shared {
             plan,
-            address,
+            dialer,
             clock: Clock::start(),
             boards: (0..threads).map(|_| Board::default()).collect(),
             arrived: AtomicU64::new(0),

@@ -17,7 +17,6 @@ use crate::report::{Phase, Progress};
 use crate::shared::Shared;
 use crate::tally::Tally;
 use crate::timer::{TIMER, Timer};
-use crate::transport::Transport;
 
 /// Bytes one read may take. What fills it is read on after the other connections.
 const READ_BYTES: usize = 1 << 20;
@@ -187,7 +186,7 @@ impl<'a> Worker<'a> {
         connection.state = State::Dialing;
         self.opening += 1;
         let registry = self.poll.registry();
-        let dialed = Transport::dial(self.shared.address, nth).and_then(|mut transport| {
+        let dialed = self.shared.dialer.dial(nth).and_then(|mut transport| {
             transport.register(registry, Token(index))?;
             Ok(transport)
         });
@@ -226,6 +225,7 @@ impl<'a> Worker<'a> {
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 self.read(index);
+                self.resume_blocked(index);
             }
         }
         self.events = events;
@@ -242,7 +242,12 @@ impl<'a> Worker<'a> {
         if connection.state == State::Dialing {
             return self.finish_dial(index);
         }
-        if connection.is_blocked {
+        self.resume_blocked(index);
+    }
+
+    /// What was blocked may have waited for a handshake, which reading has carried on.
+    fn resume_blocked(&mut self, index: usize) {
+        if self.connections[index].is_blocked {
             self.flush(index);
             self.consider(index);
         }
@@ -250,7 +255,7 @@ impl<'a> Worker<'a> {
 
     fn finish_dial(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        let Some(transport) = &connection.transport else {
+        let Some(transport) = &mut connection.transport else {
             return;
         };
         match transport.finish_dial() {

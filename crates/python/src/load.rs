@@ -60,6 +60,8 @@ fn load_error(error: LoadError) -> PyErr {
     match error {
         LoadError::Scenario { .. } => PyValueError::new_err(text),
         LoadError::Connect { .. } => PyConnectionError::new_err(text),
-        LoadError::Resolve { .. } | LoadError::System { .. } => PyOSError::new_err(text),
+        LoadError::Resolve { .. } | LoadError::Certificates { .. } | LoadError::System { .. } => {
+            PyOSError::new_err(text)
+        }
     }
 }

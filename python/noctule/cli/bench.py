@@ -19,6 +19,9 @@ Scenario = dict[str, Any]
 
 KINDS = ["publish", "idle", "connect", "retained"]
 
+# By scheme.
+PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 8083, "wss": 8084}
+
 # What the tools of others call the versions: protocol level.
 VERSIONS = {
     "3.1": 3,
@@ -57,7 +60,23 @@ def sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, 
 @click.command(context_settings={"show_default": True})
 @click.argument("kind", type=click.Choice(KINDS), default="publish")
 @click.option("-h", "--host", default="127.0.0.1", help="Name or address of the broker.")
-@click.option("-p", "--port", default=1883, help="Its port.")
+@click.option(
+    "-p",
+    "--port",
+    type=click.IntRange(1, 65_535),
+    help="Its port.  [default: 1883, 8883, 8083 or 8084, by scheme]",
+)
+@click.option(
+    "--scheme",
+    default="mqtt",
+    type=click.Choice(list(PORTS)),
+    help="TCP, TLS, WebSocket, or WebSocket over TLS.",
+)
+@click.option("--path", default="/mqtt", help="Path of the WebSocket.")
+@click.option(
+    "--cafile", "ca_file", type=click.Path(exists=True, dir_okay=False), help="Authorities, PEM."
+)
+@click.option("--insecure", is_flag=True, help="Take any certificate.")
 @click.option(
     "-V", "--version", default="3.1.1", type=click.Choice(list(VERSIONS)), help="Of the protocol."
 )
@@ -101,6 +120,7 @@ def bench(as_json: bool, quiet: bool, **given: Any) -> None:
     noctule bench --pubs 10 --subs 10 --topics 10 --qos 1
     noctule bench --rate 5000 --duration 30 --qos 1
     noctule bench --mixed --topics 1000 --subs 10 --size 16-200
+    noctule bench --scheme wss --cafile ca.pem --host broker.example
     noctule bench idle --connections 10000 --hold 60
     noctule bench connect --connections 20 --messages 20000
     noctule bench retained --messages 100000 --subs 3
@@ -133,6 +153,8 @@ def bench(as_json: bool, quiet: bool, **given: Any) -> None:
 def scenario_from(given: dict[str, Any]) -> Scenario:
     """The options under the names the load generator knows them by."""
     scenario = dict(given)
+    if scenario["port"] is None:
+        scenario["port"] = PORTS[scenario["scheme"]]
     scenario["version"] = VERSIONS[scenario["version"]]
     scenario["payload_bytes"], scenario["max_payload_bytes"] = scenario.pop("sizes")
     if scenario["messages"] is None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,57 @@ def test_every_kind_of_run_is_clean(port: int, arguments: list[str], received: i
     assert run.stderr == "", "progress is for terminals"
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for localhost, in one file with its key."""
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", str(file)]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", f"{file}.chain"]
+    command += ["-addext", "basicConstraints=CA:FALSE"]
+    subprocess.run(command, check=True, capture_output=True)
+    file.write_text(file.read_text() + Path(f"{file}.chain").read_text())
+    return file
+
+
+@pytest.mark.parametrize("scheme", ["mqtts", "ws", "wss"])
+def test_runs_go_over_every_transport(scheme: str, certificate: Path) -> None:
+    listen = f"{scheme}://127.0.0.1:0"
+    arguments = ["--scheme", scheme]
+    if scheme in ("mqtts", "wss"):
+        listen += f"?tls_certificate={certificate}&tls_key={certificate}"
+        arguments += ["--cafile", str(certificate)]
+    shape = ["--pubs", "3", "--subs", "2", "--topics", "1", "-q", "1", "-s", "16-90000"]
+    with ServedBroker("--durability", "memory", listen=listen) as broker:
+        run = bench(broker.port, *arguments, *shape, "-n", "3000", "--json")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert json.loads(run.stdout)["received"] == 6_000
+        churn = bench(broker.port, "connect", "--insecure", *arguments, "-n", "50", "--json")
+        assert churn.returncode == 0, churn.stdout + churn.stderr
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    certificate: Path, tmp_path: Path
+) -> None:
+    listen = f"mqtts://127.0.0.1:0?tls_certificate={certificate}&tls_key={certificate}"
+    other = tmp_path / "other.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += [
+        "-nodes",
+        "-subj",
+        "/CN=other",
+        "-keyout",
+        str(tmp_path / "key"),
+        "-out",
+        str(other),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    with ServedBroker("--durability", "memory", listen=listen) as broker:
+        run = bench(broker.port, "--scheme", "mqtts", "--cafile", str(other), "-n", "10")
+    assert run.returncode == 2
+    assert "certificate" in run.stderr
+
+
 def test_the_table_is_for_eyes(port: int) -> None:
     run = bench(port, "--messages", "1000")
     assert run.returncode == 0
@@ -106,6 +158,8 @@ def test_losses_are_told(silent_port: int) -> None:
         (["--version", "6"], "version"),
         (["retained", "--threads", "2"], "threads"),
         (["-P", "secret"], "user name"),
+        (["--scheme", "mqtts"], "ca_file"),
+        (["--scheme", "ws", "--path", "mqtt"], "slash"),
     ],
 )
 def test_wrong_options_end_with_2(arguments: list[str], said: str) -> None:
