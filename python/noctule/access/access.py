@@ -3,7 +3,8 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 from noctule.access.chain import Denied, Identity, Link, Mechanism
@@ -60,6 +61,7 @@ class Access:
         self._allow_anonymous = allow_anonymous
         self._anonymous_listeners = frozenset(anonymous_listeners)
         self._sessions: Sessions | None = None
+        self._asking: set[asyncio.Task[object]] = set()
         # By client identifier, or by address where the broker makes up the identifier.
         self._principals: dict[object, Principal] = {}
         self._most_principals = 1024
@@ -71,6 +73,10 @@ class Access:
 
     async def start(self, request: AuthenticationRequest) -> Answer:
         """Who it is: by a mechanism where the client names one, else by the chain."""
+        with self._asked():
+            return await self._start(request)
+
+    async def _start(self, request: AuthenticationRequest) -> Answer:
         if request.method is not None:
             return await self._step(request, first=True)
         identity = await self._identify(request)
@@ -81,7 +87,19 @@ class Access:
 
     async def continue_(self, request: AuthenticationRequest) -> Answer:
         """The next step of a mechanism."""
-        return await self._step(request, first=False)
+        with self._asked():
+            return await self._step(request, first=False)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """What is asked in here, is asked of links that stay open meanwhile."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._asking.add(task)
+        try:
+            yield
+        finally:
+            self._asking.discard(task)
 
     async def _step(self, request: AuthenticationRequest, *, first: bool) -> Answer:
         mechanism = self._mechanisms.get(request.method or "")
@@ -159,6 +177,22 @@ class Access:
         if groups is not None:
             self._groups = {name: frozenset(users) for name, users in groups.items()}
         await self._push()
+
+    async def replace(self, other: "Access") -> None:
+        """Put all of another access control in force, which is not to be used itself then.
+
+        Clients that are just being asked about are still asked in the old way, all others, and
+        the rules of every session, are of the new one.
+        """
+        asking, links = set(self._asking), self._links
+        self._links, self._mechanisms = other._links, other._mechanisms
+        self._rules, self._groups = other._rules, other._groups
+        self._allow_anonymous = other._allow_anonymous
+        self._anonymous_listeners = other._anonymous_listeners
+        await self._push()
+        if asking:
+            await asyncio.wait(asking)
+        await asyncio.gather(*(link.close() for link in links))
 
     async def _push(self) -> None:
         """Give every session its rules. What is accepted meanwhile has them already."""

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from noctule.broker import Broker
     from noctule.config import Configuration
 
 __all__ = ["serve"]
@@ -56,6 +58,10 @@ def serve(file: Path | None, check: bool, **given: Any) -> None:
     Options of the command line win over NOCTULE__SECTION__KEY in the environment, and those
     over the file. The exit code is 0 after a stop, 2 for a wrong configuration, and 1 where the
     broker cannot start.
+
+    SIGHUP has the configuration read again: access control changes at once, for clients that
+    are connected too, and what cannot change before a restart is named. A configuration that is
+    wrong changes nothing.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = options_from(file, given)
@@ -64,45 +70,94 @@ def serve(file: Path | None, check: bool, **given: Any) -> None:
         return
     raise_descriptor_limit()
     with suppress(asyncio.CancelledError):
-        asyncio.run(run(options))
+        asyncio.run(run(options, lambda: read_options(file, given)))
 
 
 def options_from(file: Path | None, given: dict[str, Any]) -> "Configuration":
     """The options of all sources; ends the process with the problems where there are any."""
-    from noctule.access import AccessError
-    from noctule.broker import ExposedListenerError
-    from noctule.config import ConfigurationError, broker_of, load_options
+    try:
+        return read_options(file, given)
+    except wrong_configuration() as error:
+        click.echo(error, err=True)
+        sys.exit(2)
+
+
+def read_options(file: Path | None, given: dict[str, Any]) -> "Configuration":
+    """The options of all sources; raises one of `wrong_configuration`."""
+    from noctule.config import broker_of, load_options
 
     command_line = {key: value for key, value in given.items() if value not in (None, ())}
-    try:
-        options = load_options(file, os.environ, command_line)
-        broker_of(options)  # what neither the file's reader nor the classes know, the engine does
-    except (
+    options = load_options(file, os.environ, command_line)
+    broker_of(options)  # what neither the file's reader nor the classes know, the engine does
+    return options
+
+
+def wrong_configuration() -> tuple[type[Exception], ...]:
+    """What is raised for options that a broker cannot run with."""
+    from noctule.access import AccessError
+    from noctule.broker import ExposedListenerError
+    from noctule.config import ConfigurationError
+
+    return (
         ConfigurationError,
         ExposedListenerError,
         AccessError,
         ImportError,
         ValueError,
         OSError,
-    ) as error:
-        click.echo(error, err=True)
-        sys.exit(2)
-    return options
+    )
 
 
-async def run(options: "Configuration") -> None:
-    """Serve until SIGINT or SIGTERM cancels this task; one line when ready."""
+async def run(options: "Configuration", read: Callable[[], "Configuration"]) -> None:
+    """Serve until SIGINT or SIGTERM cancels this task; one line when ready.
+
+    `read` reads the options again, for SIGHUP.
+    """
     from noctule.broker import BrokerError
     from noctule.config import broker_of
 
     cancel_on_signals()
+    hung_up = event_on_hang_up()
     try:
         async with broker_of(options) as broker:
             click.echo(f"noctule is ready: {' '.join(broker.addresses)}")
-            await broker.serve_forever()
+            reloading = asyncio.create_task(reload_on(hung_up, broker, options, read))
+            try:
+                await broker.serve_forever()
+            finally:
+                reloading.cancel()
     except BrokerError as error:
         click.echo(f"noctule cannot start: {error}", err=True)
         sys.exit(1)
+
+
+async def reload_on(
+    hung_up: asyncio.Event,
+    broker: "Broker",
+    running: "Configuration",
+    read: Callable[[], "Configuration"],
+) -> None:
+    """Reload the configuration at each hang-up; several while one reload lasts make one more."""
+    from noctule.config import reload
+
+    while await hung_up.wait():
+        hung_up.clear()
+        try:
+            waiting = await reload(broker, running, read())
+        except wrong_configuration() as error:
+            click.echo(f"noctule keeps its configuration: {error}", err=True)
+            continue
+        rest = f"; after a restart: {', '.join(waiting)}" if waiting else ""
+        click.echo(f"noctule has read its configuration again{rest}")
+
+
+def event_on_hang_up() -> asyncio.Event:
+    """An event that SIGHUP sets, where there is such a signal."""
+    hung_up = asyncio.Event()
+    number = getattr(signal, "SIGHUP", None)
+    if number is not None:
+        asyncio.get_running_loop().add_signal_handler(number, hung_up.set)
+    return hung_up
 
 
 def cancel_on_signals() -> None:

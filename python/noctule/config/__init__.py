@@ -8,6 +8,7 @@ from noctule.config.configuration import Configuration, broker_of
 from noctule.config.document import configuration_reference, default_configuration
 from noctule.config.errors import ConfigurationError, Problem
 from noctule.config.load import load_options
+from noctule.config.reload import reload
 
 __all__ = [
     "Configuration",
@@ -17,4 +18,5 @@ __all__ = [
     "configuration_reference",
     "default_configuration",
     "load_options",
+    "reload",
 ]
