@@ -60,7 +60,12 @@ class Client:
             raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
+            raw = self.socket
+            try:
+                self.socket = tls.wrap_socket(raw, server_hostname=address[0])
+            except OSError:
+                raw.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
