@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from noctule.cli.connection.errors import connect_error
@@ -16,6 +17,7 @@ from noctule.cli.flags.settings import Settings
 __all__ = ["examine_tls"]
 
 SOON_DAYS = 21
+ALERT_SECONDS = 0.25
 DAY_SECONDS = 86_400
 
 Finding = tuple[str, str, str]
@@ -29,14 +31,16 @@ def examine_tls(settings: Settings) -> Iterator[Finding]:
         with _handshake(settings, tls_context(settings)) as secured:
             cipher = secured.cipher()
             certificate = secured.getpeercert() or {}
+            took = (time.monotonic() - began) * 1000
             said = f"{secured.version()} with {cipher[0] if cipher else 'no cipher'}"
+            _await_alert(secured)
     except OSError as error:
         failure = connect_error(
             place(settings), error, is_secure=True, timeout=settings.connect_timeout
         )
         yield ("failed", failure.what, failure.advice)
         return
-    yield ("ok", f"{said} ({(time.monotonic() - began) * 1000:.1f} ms)", "")
+    yield ("ok", f"{said} ({took:.1f} ms)", "")
     yield from _certificate(certificate)
 
 
@@ -50,6 +54,13 @@ def _handshake(settings: Settings, context: ssl.SSLContext) -> ssl.SSLSocket:
     except BaseException:
         raw.close()
         raise
+
+
+def _await_alert(secured: ssl.SSLSocket) -> None:
+    """With TLS 1.3 the server looks at our certificate after the handshake, and says so then."""
+    secured.settimeout(ALERT_SECONDS)
+    with suppress(TimeoutError):
+        secured.recv(1)
 
 
 def _certificate(certificate: dict[str, Any]) -> Iterator[Finding]:

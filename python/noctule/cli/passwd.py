@@ -5,6 +5,7 @@ A line for each user, `NAME:$argon2id$v=19$m=…,t=…,p=…$SALT$HASH`.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -30,6 +31,7 @@ MODE = 0o600
     "--stdin", "from_stdin", is_flag=True, help="Read the password, a line, from standard input."
 )
 @click.option("--verify", is_flag=True, help="Say whether the password is the user's.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with --list and --verify.")
 def passwd(
     file: Path,
     user: str | None,
@@ -39,6 +41,7 @@ def passwd(
     batch: bool,
     from_stdin: bool,
     verify: bool,
+    as_json: bool,
 ) -> None:
     r"""Make, change and delete users of a password FILE.
 
@@ -63,10 +66,15 @@ def passwd(
         raise click.ClickException(f"There is no {file}; --create makes it.")
     if verify:
         assert user is not None
-        _verify(PasswordFile.read(file), user, from_stdin)
-        return
+        is_right = PasswordFile.read(file).is_right(user, _asked(user, from_stdin, is_new=False))
+        words = "The password is right." if is_right else "The password is wrong."
+        click.echo(json.dumps({"right": is_right}) if as_json else words)
+        sys.exit(0 if is_right else 1)
     if listed:
-        for name in PasswordFile.read(file).users:
+        names = PasswordFile.read(file).users
+        if as_json:
+            names = [json.dumps(names, ensure_ascii=False)]
+        for name in names:
             click.echo(name)
         return
     with _locked(file):
@@ -93,12 +101,6 @@ def _asked(user: str, from_stdin: bool, *, is_new: bool) -> str:
     if not password:
         raise click.ClickException("The password is empty.")
     return password
-
-
-def _verify(users: PasswordFile, user: str, from_stdin: bool) -> None:
-    is_right = users.is_right(user, _asked(user, from_stdin, is_new=False))
-    click.echo("The password is right." if is_right else "The password is wrong.")
-    sys.exit(0 if is_right else 1)
 
 
 def _set_batch(users: PasswordFile) -> None:

@@ -1,6 +1,7 @@
 """`noctule passwd` with pipes; test_terminal.py has the prompts."""
 
 import hashlib
+import json
 import os
 import stat
 from base64 import b64encode
@@ -36,6 +37,9 @@ def test_users_are_added_changed_and_deleted(file: Path) -> None:
     assert run(str(file), "bob", text="b\n").exit_code == 0
     assert run(str(file), "alice", text="new\n").exit_code == 0
     assert run("--list", str(file)).output == "alice\nbob\n"
+    assert json.loads(run("--list", "--json", str(file)).output) == ["alice", "bob"]
+    right = run("--verify", "--json", str(file), "bob", text="b\n")
+    assert json.loads(right.output) == {"right": True}
     assert run("--verify", str(file), "alice", text="new\n").exit_code == 0
     assert run("--verify", str(file), "alice", text="secret\n").exit_code == 1
     assert run("--verify", str(file), "nobody", text="secret\n").exit_code == 1

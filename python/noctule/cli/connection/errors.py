@@ -148,6 +148,16 @@ def _tls_error(where: str, error: OSError) -> ConnectError:
         return ConnectError(
             f"{where} does not speak TLS ({reason})", "leave TLS out, or give the port for it"
         )
+    if "certificate required" in reason or "handshake failure" in reason:
+        return ConnectError(
+            f"TLS with {where} failed ({reason})",
+            "the server may ask for a certificate of ours: --cert and --key",
+        )
+    if "alert" in reason and ("certificate" in reason or "unknown ca" in reason):
+        return ConnectError(
+            f"{where} does not take our certificate ({reason})",
+            "check --cert and --key; who runs the broker knows whose signature it asks for",
+        )
     return ConnectError(
         f"TLS with {where} failed ({reason})", "check --tls-version, --ciphers, --cert and --key"
     )

@@ -6,7 +6,14 @@ import select
 import time
 from collections.abc import Callable
 
-from noctule.cli.connection.errors import ConnectError, LostError, RefusedError, hung_up, told
+from noctule.cli.connection.errors import (
+    ConnectError,
+    LostError,
+    RefusedError,
+    connect_error,
+    hung_up,
+    told,
+)
 from noctule.cli.connection.session import (
     authentication_data,
     integer,
@@ -82,6 +89,7 @@ class Link:
     def open(self) -> Connected:
         """Connects and waits for CONNACK; ConnectError or RefusedError says why not."""
         self._failure = None
+        self.connected = None
         self._early = []
         self._out.clear()
         self._stream = open_stream(self._settings)
@@ -277,7 +285,12 @@ class Link:
         return kept
 
     def _lost(self, error: OSError | None) -> None:
-        if self._failure is None:
+        if self._failure is None and self.connected is None and _is_of_tls(error):
+            # With TLS 1.3 the server looks at our certificate after the handshake.
+            assert error is not None
+            timeout = self._settings.connect_timeout
+            self._failure = connect_error(self.where, error, is_secure=True, timeout=timeout)
+        elif self._failure is None:
             why = f": {error.strerror or error}".lower() if error is not None else ""
             self._failure = LostError(
                 f"the connection to {self.where} was lost{why}", is_silent=True
@@ -291,6 +304,10 @@ class Link:
             self.flush(CLOSE_SECONDS)
         self._drop()
         raise failure
+
+
+def _is_of_tls(error: OSError | None) -> bool:
+    return type(error).__module__ == "ssl"
 
 
 def _ended(event: Disconnected) -> LostError:
