@@ -32,6 +32,9 @@ def with_examples(command: click.Command) -> click.Command:
     r"""Lets click see the `\b` before examples, which raw docstrings hold as two characters."""
     if command.help is not None:
         command.help = command.help.replace("\\b\n", "\b\n")
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            with_examples(inner)
     return command
 
 

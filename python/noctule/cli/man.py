@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from noctule.cli.app import noctule
 from noctule.cli.flags.help import form
 from noctule.cli.flags.property import PACKETS_OF, property_names
 from noctule.cli.flags.table import COMMANDS, GROUPS, flags_of
@@ -75,16 +76,38 @@ def man(directory: Path | None, command: tuple[str, ...]) -> None:
     noctule man sub | man -l -
     noctule man --directory ~/.local/share/man/man1
     """
-    pages = {"-".join(("noctule", *program.path)): program for program in programs()}
+    found = programs()
+    pages = {"-".join(("noctule", *program.path)): manual_page(program) for program in found}
+    pages = {"noctule": first_page(found)} | pages
     if directory is None:
         name = "-".join(("noctule", *command))
         if name not in pages:
             raise click.UsageError(f"There is no page {name}; there are {', '.join(pages)}.")
-        click.echo(manual_page(pages[name]))
+        click.echo(pages[name])
         return
     directory.mkdir(parents=True, exist_ok=True)
-    for name, program in pages.items():
-        (directory / f"{name}.{SECTION}").write_text(manual_page(program) + "\n", encoding="utf-8")
+    for name, page in pages.items():
+        (directory / f"{name}.{SECTION}").write_text(page + "\n", encoding="utf-8")
+
+
+def first_page(found: list[Program]) -> str:
+    """The page of `noctule` itself: what there is, and where it is described."""
+    return "\n".join(_first_page(found))
+
+
+def _first_page(found: list[Program]) -> Iterator[str]:
+    yield f'.TH "NOCTULE" "{SECTION}" "" "Noctule" "Noctule"'
+    yield ".SH NAME"
+    yield "noctule \\- an MQTT broker, a client and the tools around them"
+    yield ".SH SYNOPSIS"
+    yield _text("noctule COMMAND [OPTIONS]")
+    yield ".SH DESCRIPTION"
+    yield from _paragraphs(noctule.help or "")
+    yield ".SH COMMANDS"
+    yield from _definitions(
+        (f"{'-'.join(('noctule', *program.path))}({SECTION})", program.summary) for program in found
+    )
+    yield from _files_and_environment()
 
 
 def manual_page(program: Program) -> str:
@@ -140,6 +163,18 @@ def _table_page(name: str) -> Iterator[str]:
         yield from _definitions(
             (packet, ", ".join(sorted(property_names(packet)))) for packet in PACKETS_OF[name]
         )
+    yield from _files_and_environment()
+    if name in EXIT_CODES:
+        yield ".SH EXIT STATUS"
+        yield from _definitions((*EXIT_CODES[name], *MORE_EXIT_CODES))
+    yield ".SH EXAMPLES"
+    for line, meaning in command.examples:
+        yield ".TP"
+        yield f".B {_text(line)}"
+        yield _text(meaning[:1].upper() + meaning[1:] + ".")
+
+
+def _files_and_environment() -> Iterator[str]:
     yield ".SH FILES"
     yield from _definitions(
         (
@@ -158,14 +193,6 @@ def _table_page(name: str) -> Iterator[str]:
             ("NO_COLOR", "No colours, if it is set to anything."),
         )
     )
-    if name in EXIT_CODES:
-        yield ".SH EXIT STATUS"
-        yield from _definitions((*EXIT_CODES[name], *MORE_EXIT_CODES))
-    yield ".SH EXAMPLES"
-    for line, meaning in command.examples:
-        yield ".TP"
-        yield f".B {_text(line)}"
-        yield _text(meaning[:1].upper() + meaning[1:] + ".")
 
 
 def _definitions(pairs: Iterator[tuple[str, str]] | tuple[tuple[str, str], ...]) -> Iterator[str]:

@@ -148,6 +148,16 @@ def test_groff_has_nothing_to_complain_about(name: str) -> None:
     assert complaints == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_stand_in_lines_of_their_own(name: str) -> None:
+    program = next(p for p in programs() if "-".join(p.path) == name)
+    assert "\\b" not in program.help
+    page = manual_page(program)
+    assert "\b" not in page
+    for line in program.help.partition("\b\n")[2].partition("\n\n")[0].splitlines():
+        assert line.strip().replace("-", "\\-") in page.splitlines() or len(program.path) == 1
+
+
 def test_page_of_sub_has_every_field_of_the_format() -> None:
     said = " ".join(term for term, _ in FORMAT)
     for letter in (*FIELDS, "j", "J"):
@@ -158,7 +168,11 @@ def test_pages_are_written(tmp_path: Path) -> None:
     result = CliRunner().invoke(noctule, ["man", "--directory", str(tmp_path / "man1")])
     assert result.exit_code == 0
     assert {path.name for path in (tmp_path / "man1").iterdir()} == {
-        f"noctule-{name}.1" for name in NAMES
+        "noctule.1",
+        *(f"noctule-{name}.1" for name in NAMES),
     }
+    first = (tmp_path / "man1" / "noctule.1").read_text()
+    for name in NAMES:
+        assert f"noctule-{name}(1)".replace("-", "\\-") in first
     assert CliRunner().invoke(noctule, ["man", "topics", "lint"]).output.startswith(".TH")
     assert CliRunner().invoke(noctule, ["man", "nonsense"]).exit_code == 2
