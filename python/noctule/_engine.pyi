@@ -160,8 +160,31 @@ class Engine:
     def clients(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
         """Every session, connected or not; those of a worker that does not answer are left out."""
 
-    def publish(self, topic: str, payload: bytes, qos: int = 0, retain: bool = False) -> bool:
-        """Publish on the broker's own account; False: try again a little later."""
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int = 0,
+        retain: bool = False,
+        properties: dict[str, Any] | None = None,
+    ) -> bool:
+        """Publish on the broker's own account; False: try again a little later.
+
+        ValueError for a topic that is none, or begins with `$`, and for a property that is none.
+        """
+
+    def retained(
+        self,
+        filter: str,  # noqa: A002
+        after: str | None,
+        maximum: int,
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Retained messages that match a filter, behind the topic `after`, in the order of their
+        topics: up to `maximum`, and whether there may be more.
+        """
+
+    def retained_of(self, topic: str) -> dict[str, Any] | None:
+        """The retained message of one topic."""
 
     def tap(
         self,

@@ -5,7 +5,16 @@ from typing import assert_type
 
 import noctule
 from noctule import Broker, BrokerOptions
-from noctule.broker import Limits, Listener, PublishRequest, Refuse
+from noctule.broker import (
+    Client,
+    Limits,
+    Listener,
+    PublishRequest,
+    Refuse,
+    Retained,
+    Subscription,
+    TappedMessage,
+)
 
 
 async def embed() -> None:
@@ -39,3 +48,17 @@ def hooks(broker: Broker) -> None:
 
     @broker.on_connect  # type: ignore[arg-type]
     def not_async(request: object) -> None: ...
+
+
+async def messages(broker: Broker) -> None:
+    async with broker.subscribe("a/#", qos=1) as subscription:
+        assert_type(subscription, Subscription)
+        async for message in subscription:
+            assert_type(message, TappedMessage)
+    assert_type(broker.retained, Retained)
+    assert_type(broker.retained.get("a"), TappedMessage | None)
+    async for kept in broker.retained.messages("#"):
+        assert_type(kept.user_properties, list[tuple[str, str]])
+    await broker.retained.set("a", b"x", content_type="text/plain")
+    await broker.publish("a", b"x", content_typ="text/plain")  # type: ignore[call-arg]
+    assert_type(await broker.clients(), list[Client])

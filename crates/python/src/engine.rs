@@ -5,15 +5,15 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use noctule_server::{
-    Decision, FieldValue, Hooks, QoS, ReasonCode, Record, ServerOptions, StartError, TapOptions,
-    tap_qos,
+    Decision, FieldValue, Hooked, Hooks, QoS, ReasonCode, Record, ServerOptions, StartError,
+    TapOptions, tap_qos,
 };
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::access::{client_to_dict, request_to_dict, rules};
-use crate::hooks::{advice, question_to_dict};
+use crate::hooks::{advice, encoded, message_to_dict, question_to_dict};
 use crate::tap::Tap;
 
 /// How long to wait without looking for signals: Ctrl-C must get through.
@@ -277,10 +277,53 @@ impl Engine {
     }
 
     /// Publish on the broker's own account; False: try again a little later.
-    #[pyo3(signature = (topic, payload, qos = 0, retain = false))]
-    fn publish(&self, topic: &str, payload: &[u8], qos: u8, retain: bool) -> PyResult<bool> {
-        let published = self.0.publish(topic, payload, quality(qos)?, retain);
+    #[pyo3(signature = (topic, payload, qos = 0, retain = false, properties = None))]
+    fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: u8,
+        retain: bool,
+        properties: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<bool> {
+        let (properties, expiry_seconds) = properties.map(encoded).transpose()?.unwrap_or_default();
+        let own = Hooked {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: quality(qos)?,
+            retain,
+            properties,
+            expiry_seconds,
+        };
+        let published = self.0.publish(own);
         published.map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Retained messages that match a filter, behind the topic `after`, and whether there may
+    /// be more.
+    #[pyo3(signature = (filter, after, maximum))]
+    fn retained<'py>(
+        &self,
+        py: Python<'py>,
+        filter: &str,
+        after: Option<&str>,
+        maximum: usize,
+    ) -> PyResult<(Vec<Bound<'py, PyDict>>, bool)> {
+        let found = py.detach(|| self.0.retained(filter, after, maximum.max(1)));
+        let (messages, more) = found.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let messages = messages.iter().map(|each| message_to_dict(py, each));
+        Ok((messages.collect::<PyResult<_>>()?, more))
+    }
+
+    /// The retained message of one topic.
+    #[pyo3(signature = (topic))]
+    fn retained_of<'py>(
+        &self,
+        py: Python<'py>,
+        topic: &str,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let found = self.0.retained_of(topic);
+        found.map(|each| message_to_dict(py, &each)).transpose()
     }
 
     /// Open a tap; `kept`: messages wait for it while it is not there.

@@ -51,6 +51,15 @@ fn access_tuple(access: &Access) -> (&'static str, String, u8, bool) {
     (action, access.topic.to_string(), qos, access.retain)
 }
 
+pub(crate) fn message_to_dict<'py>(
+    py: Python<'py>,
+    message: &Hooked,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    set_message(py, &dict, message)?;
+    Ok(dict)
+}
+
 fn set_message(py: Python<'_>, dict: &Bound<'_, PyDict>, message: &Hooked) -> PyResult<()> {
     dict.set_item("topic", &*message.topic)?;
     dict.set_item("payload", PyBytes::new(py, &message.payload))?;

@@ -10,8 +10,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mio::Poll;
-use noctule_broker::{Advice, ClientInfo, Consultation, Decision, Hooks, Peer, Rule, Shared};
-use noctule_packets::{QoS, ReasonCode};
+use noctule_broker::{
+    Advice, ClientInfo, Consultation, Decision, Hooked, Hooks, Peer, Rule, Shared,
+};
+use noctule_packets::ReasonCode;
 use noctule_store::Store;
 
 use crate::admission::Admission;
@@ -26,7 +28,7 @@ use crate::gate::Gate;
 use crate::listener::{Address, Listeners, Listening, listen_on_all};
 use crate::logging::LogSubscriber;
 use crate::options::{Durability, ServerOptions};
-use crate::post::{Handover, Mailbox, Message, Post, Publication};
+use crate::post::{Handover, Mailbox, Message, Post};
 use crate::queue::Queue;
 use crate::reactor::{Reactor, Token, Turn};
 use crate::tap::{self, Tap, TapOptions};
@@ -479,13 +481,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`OptionsError`] if the topic is no topic name, or begins with `$`.
-    pub fn publish(
-        &self,
-        topic: &str,
-        payload: &[u8],
-        qos: QoS,
-        retain: bool,
-    ) -> Result<bool, OptionsError> {
+    pub fn publish(&self, own: Hooked) -> Result<bool, OptionsError> {
+        let topic = &*own.topic;
         if topic.starts_with('$') || noctule_topics::validate_name(topic).is_err() {
             let text = format!("{topic:?} is not a topic name to publish to");
             return Err(OptionsError(text));
@@ -496,14 +493,33 @@ impl Engine {
         if running.is_some_and(|running| running.posts[owner].len() > MAX_WAITING_PUBLICATIONS) {
             return Ok(false);
         }
-        let publication = Publication {
-            topic: topic.into(),
-            payload: payload.into(),
-            qos,
-            retain,
-        };
-        self.send(owner, Message::Publish(Box::new(publication)));
+        self.send(owner, Message::Publish(Box::new(own)));
         Ok(true)
+    }
+
+    /// Up to `most` retained messages that match a filter, behind the topic `after`, in the
+    /// order of their topics, and whether there may be more.
+    ///
+    /// # Errors
+    /// [`OptionsError`] if the filter is none.
+    pub fn retained(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<Hooked>, bool), OptionsError> {
+        noctule_topics::validate_filter(filter)
+            .map_err(|error| OptionsError(format!("{filter:?}: {}", error.0)))?;
+        let now = self.common.clock.now();
+        let shared = &self.common.shared;
+        Ok(shared.retained_messages(filter, after, most, now))
+    }
+
+    /// The retained message of one topic.
+    #[must_use]
+    pub fn retained_of(&self, topic: &str) -> Option<Hooked> {
+        let now = self.common.clock.now();
+        self.common.shared.retained_message(topic, now)
     }
 
     /// Opens a tap; waits until its subscription is there.

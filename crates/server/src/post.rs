@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::{Registry, Token, Waker};
-use noctule_broker::{Advice, Batch, ClientInfo, ConnectionId, Decision, Peer, Rule, Time};
-use noctule_packets::{QoS, ReasonCode};
+use noctule_broker::{Advice, Batch, ClientInfo, ConnectionId, Decision, Hooked, Peer, Rule, Time};
+use noctule_packets::ReasonCode;
 
 use crate::admission::Ticket;
 use crate::transport::Transport;
@@ -36,20 +36,11 @@ pub(crate) enum Message {
     /// Who is here is to be sent there.
     Clients(Sender<Vec<ClientInfo>>),
     /// Publish on the broker's own account.
-    Publish(Box<Publication>),
+    Publish(Box<Hooked>),
     /// End all connections by then.
     Stop(Time),
     #[cfg(test)]
     Panic,
-}
-
-/// A message from outside the workers.
-#[derive(Debug)]
-pub(crate) struct Publication {
-    pub topic: Box<str>,
-    pub payload: Box<[u8]>,
-    pub qos: QoS,
-    pub retain: bool,
 }
 
 /// A connection on its way to the worker that owns its client.

@@ -329,15 +329,7 @@ impl Reactor {
             Message::Disconnect(client, reason) => {
                 self.worker.disconnect(&client, reason, self.now);
             }
-            Message::Publish(each) => {
-                self.worker.publish_own(
-                    &each.topic,
-                    &each.payload,
-                    each.qos,
-                    each.retain,
-                    self.now,
-                );
-            }
+            Message::Publish(own) => self.worker.publish_own(&own, self.now),
             // Who asked may have given up meanwhile.
             Message::Clients(asker) => drop(asker.send(self.worker.clients().collect())),
             Message::Stop(deadline) => self.stop(deadline),

@@ -25,6 +25,7 @@ from noctule.broker.events import Event, EventStream
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Limits, ProtocolOptions
+from noctule.broker.properties import MessageProperties
 from noctule.broker.requests import (
     AccessRequest,
     ConnectRequest,
@@ -33,6 +34,8 @@ from noctule.broker.requests import (
     SubscribeRequest,
     WillTopic,
 )
+from noctule.broker.retained import Retained
+from noctule.broker.subscription import Subscription
 from noctule.broker.tap import TappedMessage
 
 __all__ = [
@@ -55,13 +58,16 @@ __all__ = [
     "ExposedListenerError",
     "Limits",
     "Listener",
+    "MessageProperties",
     "ProtocolOptions",
     "PublishRequest",
     "Refuse",
     "RequestedSubscription",
+    "Retained",
     "Sessions",
     "StartError",
     "SubscribeRequest",
+    "Subscription",
     "TappedMessage",
     "WillTopic",
     "refuse_exposed",

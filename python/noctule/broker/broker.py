@@ -24,6 +24,10 @@ from noctule.broker.hooking import Hooking
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOptions
 from noctule.broker.present import HookedAuthenticator
+from noctule.broker.properties import MessageProperties
+from noctule.broker.retained import Retained
+from noctule.broker.subscription import Subscription
+from noctule.broker.topics import check_filter
 
 __all__ = ["Broker"]
 
@@ -245,15 +249,36 @@ class Broker(Hooking):
         self._engine.set_permissions(client, rules_json(rules))
 
     async def publish(
-        self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        **properties: Unpack[MessageProperties],
     ) -> None:
         """Publish on the broker's own account; messages of one topic stay in their order.
 
-        Returns once the engine has taken it, which says nothing of the disk. ValueError for a
-        topic that is none, or begins with `$`.
+        No rule and no hook is asked. Returns once the engine has taken it, which says nothing of
+        the disk. ValueError for a topic that is none, or begins with `$`.
         """
-        while not self._engine.publish(topic, payload, qos, retain):  # noqa: ASYNC110
+        given = dict(properties) or None
+        while not self._engine.publish(topic, payload, qos, retain, given):  # noqa: ASYNC110
             await asyncio.sleep(BUSY_SECONDS)
+
+    def subscribe(self, topic_filter: str, *, qos: int = 0) -> Subscription:
+        """The messages of a filter, in the process: for `async with` and `async for`.
+
+        QoS 0 or 1. Retained messages of earlier are in `retained`. ValueError for a filter that
+        is none, or shared.
+        """
+        check_filter(topic_filter)
+        return Subscription(self._engine, topic_filter, qos)
+
+    @property
+    def retained(self) -> Retained:
+        """The retained messages."""
+        return Retained(self._engine, self.publish)
 
     def events(self) -> EventStream:
         """What happens from now on, in batches, until the broker stops.

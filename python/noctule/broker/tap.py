@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from noctule.broker.events import readable
 
-__all__ = ["Tap", "TapHandler", "TappedMessage"]
+__all__ = ["Opened", "Source", "Tap", "TapHandler", "TappedMessage", "message_from", "nameless"]
 
 PAUSE_SECONDS = 1.0
 
@@ -88,7 +88,7 @@ class Tap:
         self._batch = batch
         self._linger = linger
         self._kept = name is not None
-        self._name = name if name is not None else f"nameless-{next(numbers)}"
+        self._name = name if name is not None else nameless()
         self._task: asyncio.Task[None] | None = None
         self.failures = 0
         """Batches at whose handling the function raised."""
@@ -160,7 +160,17 @@ class Tap:
                         await readable(opened.fileno())
                 except TimeoutError:
                     break
-        return [TappedMessage(**{name: each[name] for name in FIELDS}) for each in found]
+        return [message_from(each) for each in found]
+
+
+def message_from(raw: dict[str, Any]) -> TappedMessage:
+    """The engine's dict as a message."""
+    return TappedMessage(**{name: raw[name] for name in FIELDS})
+
+
+def nameless() -> str:
+    """A name that no other tap of this process has."""
+    return f"nameless-{next(numbers)}"
 
 
 class HandlerError(Exception):

@@ -8,6 +8,7 @@ use super::Worker;
 use super::consult::{HeldPublish, Sender};
 use super::deliver::Publication;
 use crate::connection::pause;
+use crate::hooks::Hooked;
 use crate::key::{ConnectionId, SessionKey};
 use crate::message::{Head, Message, Parts, travelling_properties};
 use crate::routes::Seen;
@@ -369,18 +370,20 @@ impl Worker {
 
     /// Publishes on the broker's own account. The topic is a valid topic name; of the
     /// others nothing is asked, and no permission either.
-    pub fn publish_own(&mut self, topic: &str, payload: &[u8], qos: QoS, retain: bool, now: Time) {
+    pub fn publish_own(&mut self, own: &Hooked, now: Time) {
         let head = Head {
             publisher: SessionKey::BROKER,
             arrived: now,
-            deadline: Time::NEVER,
-            qos,
-            retain,
+            deadline: own
+                .expiry_seconds
+                .map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds))),
+            qos: own.qos,
+            retain: own.retain,
         };
         let parts = Parts {
-            topic: topic.as_bytes(),
-            properties: &[],
-            payload,
+            topic: own.topic.as_bytes(),
+            properties: &own.properties,
+            payload: &own.payload,
         };
         self.publish_message(Message::new(head, parts), now);
         self.settle(now);

@@ -7,8 +7,9 @@ use smallvec::SmallVec;
 
 use super::Worker;
 use super::deliver::Publication;
+use crate::hooks::Hooked;
 use crate::key::SessionKey;
-use crate::message::Message;
+use crate::message::{Message, remaining_expiry};
 use crate::outgoing::Outbound;
 use crate::session::RetainedWalk;
 use crate::shared::{Kept, Retained};
@@ -24,7 +25,7 @@ impl Worker {
         let Ok(topic) = std::str::from_utf8(publication.parts.topic) else {
             return ReasonCode::TOPIC_NAME_INVALID;
         };
-        let own = publication.head.publisher == SessionKey::BROKER;
+        let own = is_own(topic);
         if !own && !self.journal.ready() {
             return ReasonCode::QUOTA_EXCEEDED;
         }
@@ -122,6 +123,24 @@ impl Worker {
     }
 }
 
+/// Whether a topic is the broker's own: nothing of it is written down.
+fn is_own(topic: &str) -> bool {
+    topic.starts_with('$')
+}
+
+/// A message as somebody outside sees it.
+fn seen(message: &Message, now: Time) -> Hooked {
+    let (head, parts) = (message.head(), message.parts());
+    Hooked {
+        topic: String::from_utf8_lossy(parts.topic).into(),
+        payload: parts.payload.into(),
+        qos: head.qos,
+        retain: true,
+        properties: parts.properties.into(),
+        expiry_seconds: remaining_expiry(head.deadline, now),
+    }
+}
+
 /// The version a retained message has, and that of the one it replaced; 0: none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored {
@@ -149,7 +168,7 @@ impl crate::Shared {
         writer: u16,
     ) -> Option<Stored> {
         let limits = &self.options.limits;
-        let own = message.head().publisher == SessionKey::BROKER;
+        let own = is_own(topic);
         let mut retained = self.retained.write();
         let size = message.size() as u64;
         let old = retained.tree.get(topic);
@@ -180,13 +199,42 @@ impl crate::Shared {
         let mut retained = self.retained.write();
         let old = retained.tree.remove(topic)?;
         let bytes = retained.bytes - old.message.size() as u64;
-        retained.own -= u64::from(old.message.head().publisher == SessionKey::BROKER);
+        retained.own -= u64::from(is_own(topic));
         self.count_retained(&mut retained, bytes);
         Some(Cleared {
             version: old.version,
             writer: old.writer,
             mixed: old.mixed,
         })
+    }
+
+    /// Up to `most` retained messages that match a filter, behind the topic `after`; not those
+    /// that have expired. Whether there may be more.
+    #[must_use]
+    pub fn retained_messages(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        most: usize,
+        now: Time,
+    ) -> (Vec<Hooked>, bool) {
+        let mut found = Vec::new();
+        let retained = self.retained.read();
+        let ended = retained.tree.walk(filter, after, |_, kept| {
+            if !kept.message.expired(now) {
+                found.push(seen(&kept.message, now));
+            }
+            found.len() < most
+        });
+        (found, !ended)
+    }
+
+    /// The retained message of a topic.
+    #[must_use]
+    pub fn retained_message(&self, topic: &str, now: Time) -> Option<Hooked> {
+        let retained = self.retained.read();
+        let kept = retained.tree.get(topic)?;
+        (!kept.message.expired(now)).then(|| seen(&kept.message, now))
     }
 
     fn count_retained(&self, retained: &mut Retained, bytes: u64) {
