@@ -15,7 +15,8 @@ use crate::session::{Session, Will};
 use crate::time::Time;
 
 const FORM: u8 = 1;
-const NO_TIME: u64 = u64::MAX;
+/// Of a time: never, or not at all.
+pub(crate) const NO_TIME: u64 = u64::MAX;
 
 /// Wall-clock time at the beginning of the core's: milliseconds since 1970.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,18 +52,29 @@ pub(crate) struct KeptSession {
 }
 
 pub(crate) fn write_session(session: &Session, wall: Wall, out: &mut Vec<u8>) {
-    out.push(FORM);
-    out.extend_from_slice(&session.durable.to_be_bytes());
-    out.extend_from_slice(&session.expiry_seconds.to_be_bytes());
-    let since = if session.connection.is_some() {
-        NO_TIME
-    } else {
+    let since = session.connection.is_none().then(|| {
         wall.write(session.offline_since)
             .saturating_sub(session.away_milliseconds)
-    };
-    out.extend_from_slice(&since.to_be_bytes());
-    write_option(session.user.as_ref().map(|user| user.as_bytes()), out);
-    let Some(will) = &session.will else {
+    });
+    let (durable, expiry_seconds) = (session.durable, session.expiry_seconds);
+    let (user, will) = (session.user.as_deref(), session.will.as_deref());
+    write_session_parts(durable, expiry_seconds, since, user, will, out);
+}
+
+pub(crate) fn write_session_parts(
+    durable: u64,
+    expiry_seconds: u32,
+    offline_since: Option<u64>,
+    user: Option<&str>,
+    will: Option<&Will>,
+    out: &mut Vec<u8>,
+) {
+    out.push(FORM);
+    out.extend_from_slice(&durable.to_be_bytes());
+    out.extend_from_slice(&expiry_seconds.to_be_bytes());
+    out.extend_from_slice(&offline_since.unwrap_or(NO_TIME).to_be_bytes());
+    write_option(user.map(str::as_bytes), out);
+    let Some(will) = will else {
         return out.push(0);
     };
     out.push(1);
@@ -158,33 +170,51 @@ pub(crate) fn write_parts(head: &Head, parts: Parts<'_>, wall: Wall, out: &mut V
     out.extend_from_slice(parts.payload);
 }
 
-pub(crate) fn read_message(mut bytes: &[u8], wall: Wall) -> Option<Message> {
+pub(crate) fn read_message(bytes: &[u8], wall: Wall) -> Option<Message> {
+    let raw = read_raw_message(bytes)?;
+    // A clock that went back counts as no time: nothing lives longer than it was given.
+    let behind = match raw.deadline {
+        NO_TIME => 0,
+        _ => raw.arrived.saturating_sub(wall.0),
+    };
+    let head = Head {
+        publisher: SessionKey::FORMER,
+        qos: raw.qos,
+        retain: raw.retain,
+        arrived: wall.read(raw.arrived - behind),
+        deadline: wall.read(raw.deadline.saturating_sub(behind)),
+    };
+    Some(Message::new(head, raw.parts))
+}
+
+/// A message as it lies on disk: its times are of the wall clock that wrote it.
+pub(crate) struct RawMessage<'a> {
+    pub qos: QoS,
+    pub retain: bool,
+    pub arrived: u64,
+    /// [`NO_TIME`] without one.
+    pub deadline: u64,
+    pub parts: Parts<'a>,
+}
+
+pub(crate) fn read_raw_message(mut bytes: &[u8]) -> Option<RawMessage<'_>> {
     let reader = &mut bytes;
     read_form(reader)?;
     let flags = read_u8(reader)?;
     let (arrived, deadline) = (read_u64(reader)?, read_u64(reader)?);
-    // A clock that went back counts as no time: nothing lives longer than it was given.
-    let behind = match deadline {
-        NO_TIME => 0,
-        _ => arrived.saturating_sub(wall.0),
-    };
-    let head = Head {
-        publisher: SessionKey::FORMER,
-        qos: QoS::from_u8(flags >> 1)?,
-        retain: flags & 1 == 1,
-        arrived: wall.read(arrived - behind),
-        deadline: wall.read(deadline - behind),
-    };
     let (topic, properties) = (read_bytes(reader)?, read_bytes(reader)?);
     noctule_topics::validate_name(std::str::from_utf8(topic).ok()?).ok()?;
-    Some(Message::new(
-        head,
-        Parts {
+    Some(RawMessage {
+        qos: QoS::from_u8(flags >> 1)?,
+        retain: flags & 1 == 1,
+        arrived,
+        deadline,
+        parts: Parts {
             topic,
             properties,
             payload: reader,
         },
-    ))
+    })
 }
 
 /// How one session is to get a message, before the message itself.
@@ -210,27 +240,45 @@ pub(crate) fn read_queued(
     sequence: u64,
     wall: Wall,
 ) -> Option<(Outbound, Option<Box<str>>)> {
-    let reader = &mut bytes;
+    let terms = read_terms(&mut bytes)?;
+    let outbound = Outbound {
+        sequence,
+        qos: terms.qos,
+        retain: terms.retain,
+        subscription_identifiers: terms.identifiers,
+        group: None,
+        message: read_message(bytes, wall)?,
+    };
+    Some((outbound, terms.group.map(Box::from)))
+}
+
+/// What stands before the message in a queue.
+pub(crate) struct Terms<'a> {
+    pub qos: QoS,
+    pub retain: bool,
+    pub identifiers: SmallVec<[u32; 2]>,
+    pub group: Option<&'a str>,
+}
+
+/// Leaves `reader` at the message.
+pub(crate) fn read_terms<'a>(reader: &mut &'a [u8]) -> Option<Terms<'a>> {
     read_form(reader)?;
     let flags = read_u8(reader)?;
     let count = read_u32(reader)?;
-    let mut subscription_identifiers = SmallVec::new();
+    let mut identifiers = SmallVec::new();
     for _ in 0..count {
-        subscription_identifiers.push(read_u32(reader)?);
+        identifiers.push(read_u32(reader)?);
     }
     let group = match read_option(reader)? {
-        Some(name) => Some(std::str::from_utf8(name).ok()?.into()),
+        Some(name) => Some(std::str::from_utf8(name).ok()?),
         None => None,
     };
-    let outbound = Outbound {
-        sequence,
+    Some(Terms {
         qos: QoS::from_u8(flags >> 1)?,
         retain: flags & 1 == 1,
-        subscription_identifiers,
-        group: None,
-        message: read_message(reader, wall)?,
-    };
-    Some((outbound, group))
+        identifiers,
+        group,
+    })
 }
 
 pub(crate) fn write_in_flight(identifier: u16, awaiting: Awaiting, out: &mut Vec<u8>) {

@@ -24,6 +24,7 @@ mod hooks;
 mod identifiers;
 mod journal;
 mod keep;
+mod kept;
 mod key;
 mod message;
 mod options;
@@ -46,6 +47,7 @@ pub use effect::{
 pub use handover::{Destination, destination};
 pub use hooks::{Access, Advice, Changes, Consultation, Hooked, Hooks, Subject, Who};
 pub use journal::{Change, Record, Records, Space, StoreState};
+pub use kept::{Kept, KeptMessage, KeptRecord, KeptWill};
 pub use key::ConnectionId;
 pub use options::{Interval, Limits, Options, Protocol, QueueFull, SharedStrategy};
 pub use outbox::Outbox;
