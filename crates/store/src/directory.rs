@@ -66,7 +66,7 @@ impl Directory {
     }
 
     pub fn database(&self, generation: u64) -> PathBuf {
-        self.path.join(format!("log-{generation}.db"))
+        database_in(&self.path, generation)
     }
 
     pub fn wal(&self, generation: u64) -> PathBuf {
@@ -80,17 +80,7 @@ impl Directory {
 
     /// Generations whose database is here, ascending.
     pub fn generations(&self) -> Result<Vec<u64>, StoreError> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(StoreError::io(&self.path))? {
-            let name = entry.map_err(StoreError::io(&self.path))?.file_name();
-            let number = name.to_str().and_then(|name| {
-                let number = name.strip_prefix("log-")?.strip_suffix(".db")?;
-                number.parse::<u64>().ok()
-            });
-            found.extend(number);
-        }
-        found.sort_unstable();
-        Ok(found)
+        generations(&self.path)
     }
 
     /// Makes `unfinished` the database that counts: complete and synced as it is.
@@ -191,6 +181,25 @@ impl Directory {
     pub fn release_reserve(&self) -> io::Result<()> {
         private_file(&self.reserve())?.set_len(0)
     }
+}
+
+pub(crate) fn database_in(path: &Path, generation: u64) -> PathBuf {
+    path.join(format!("log-{generation}.db"))
+}
+
+/// Generations whose database is in a directory, whoever has it; ascending.
+pub(crate) fn generations(path: &Path) -> Result<Vec<u64>, StoreError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(StoreError::io(path))? {
+        let name = entry.map_err(StoreError::io(path))?.file_name();
+        let number = name.to_str().and_then(|name| {
+            let number = name.strip_prefix("log-")?.strip_suffix(".db")?;
+            number.parse::<u64>().ok()
+        });
+        found.extend(number);
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {

@@ -3,8 +3,10 @@
 //! ```text
 //! StoreError               opening, reading, backing up
 //! ├── Locked               another process (or another Store) has the directory
+//! ├── NotEmpty             it is to be filled, and holds something
 //! ├── Format               written by a later version, or not a store at all
 //! ├── Damaged              a record that was intact at the start no longer is
+//! ├── Interrupted          whoever watched a backup ended it
 //! ├── Io                   the file system refused
 //! └── Database             SQLite refused
 //! SubmitError              Writer::submit, with the batch given back
@@ -24,10 +26,14 @@ use crate::batch::Batch;
 pub enum StoreError {
     /// Another broker uses this directory.
     Locked { directory: PathBuf },
+    /// A store that holds something cannot be filled.
+    NotEmpty { directory: PathBuf },
     /// The file is not one this version can read.
     Format { path: PathBuf, what: String },
     /// A record failed its checksum after the store had been opened.
     Damaged { row: u64, what: String },
+    /// Whoever was told of the progress ended it.
+    Interrupted,
     /// The file system refused.
     Io { path: PathBuf, source: io::Error },
     /// SQLite refused.
@@ -38,6 +44,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    pub(crate) fn absent(path: &Path) -> StoreError {
+        StoreError::Format {
+            path: path.to_owned(),
+            what: "there is no store here".to_owned(),
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
         let path = path.to_owned();
         move |source| StoreError::Io { path, source }
@@ -56,8 +69,14 @@ impl fmt::Display for StoreError {
                 "{} is in use by another broker: stop it, or name another directory",
                 directory.display()
             ),
+            StoreError::NotEmpty { directory } => write!(
+                f,
+                "the store in {} is not empty: name a directory that is not there yet",
+                directory.display()
+            ),
             StoreError::Format { path, what } => write!(f, "{}: {what}", path.display()),
             StoreError::Damaged { row, what } => write!(f, "row {row} of the log: {what}"),
+            StoreError::Interrupted => f.write_str("ended before it was done"),
             StoreError::Io { path, source } => write!(f, "{}: {source}", path.display()),
             StoreError::Database { what, source } => write!(f, "{what}: {source}"),
         }

@@ -41,6 +41,17 @@ pub struct QueueSummary {
     pub last: u64,
 }
 
+/// What is alive in one space.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SpaceSummary {
+    pub space: u8,
+    pub keys: u64,
+    /// Values and entries of queues.
+    pub records: u64,
+    /// What they take in the log.
+    pub bytes: u64,
+}
+
 /// The key of one live record.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveRecord {
@@ -96,6 +107,30 @@ impl Index {
     /// Number of keys in a space.
     pub fn keys(&self, space: u8) -> usize {
         self.spaces[usize::from(space)].len()
+    }
+
+    /// All spaces that hold something.
+    pub fn summary(&self) -> Vec<SpaceSummary> {
+        let spaces = (0..=u8::MAX).zip(&self.spaces);
+        let filled = spaces.filter(|(_, keys)| !keys.is_empty());
+        let summaries = filled.map(|(space, keys)| {
+            let (mut records, mut bytes) = (0, 0);
+            for entry in keys.values() {
+                records += u64::from(entry.value.exists());
+                bytes += entry.value.bytes() as u64;
+                if let Some(queue) = &entry.queue {
+                    records += queue.len() as u64;
+                    bytes += queue.bytes();
+                }
+            }
+            SpaceSummary {
+                space,
+                keys: keys.len() as u64,
+                records,
+                bytes,
+            }
+        });
+        summaries.collect()
     }
 
     /// Length of a row and how many of its records are alive.

@@ -8,12 +8,12 @@ use crate::damage::{Damage, Findings};
 use crate::database;
 use crate::directory::Directory;
 use crate::error::StoreError;
-use crate::index::{Index, LiveRecord};
+use crate::index::{Index, LiveRecord, SpaceSummary};
 use crate::open::{self, OpenFault, OpenedLog};
 use crate::options::Durability;
 use crate::reader::{read_row, vanished};
 use crate::record;
-use crate::row::RowBuilder;
+use crate::rewrite::NewGeneration;
 use crate::salvage;
 use crate::scan;
 use crate::tail::Tail;
@@ -30,6 +30,10 @@ pub struct Check {
     pub log_bytes: u64,
     /// 0 where the structure is damaged.
     pub live_bytes: u64,
+    /// Length of the database file and its write-ahead log, in bytes.
+    pub file_bytes: u64,
+    /// By space, those that hold something; empty where the structure is damaged.
+    pub spaces: Vec<SpaceSummary>,
     /// What is damaged; empty if all is well.
     pub damage: Vec<Damage>,
     /// Findings that are not listed, because there were too many.
@@ -44,10 +48,7 @@ pub struct Check {
 pub fn check(path: &Path) -> Result<Check, StoreError> {
     let directory = Directory::open_existing(path)?;
     let Some(generation) = directory.generations()?.pop() else {
-        return Err(StoreError::Format {
-            path: path.to_owned(),
-            what: "there is no store here".to_owned(),
-        });
+        return Err(StoreError::absent(path));
     };
     let (_, mark) = Tail::open(path, generation)?;
     let mut findings = Findings::default();
@@ -65,9 +66,12 @@ pub fn check(path: &Path) -> Result<Check, StoreError> {
         }
         Err(OpenFault::Error(error)) => return Err(error),
     };
+    let length = |path: &Path| path.metadata().map_or(0, |file| file.len());
     Ok(Check {
         generation,
         rows,
+        file_bytes: length(&directory.database(generation)) + length(&directory.wal(generation)),
+        spaces: index.summary(),
         live_records: index.live_records(),
         log_bytes: index.total_bytes(),
         live_bytes: index.live_bytes(),
@@ -87,6 +91,9 @@ const CHUNK_BYTES: usize = 32 << 20;
 /// Returns the length of the database before and after, in bytes.
 pub fn compact(path: &Path) -> Result<(u64, u64), StoreError> {
     let directory = Directory::open_existing(path)?;
+    if directory.generations()?.is_empty() {
+        return Err(StoreError::absent(path));
+    }
     let OpenedLog {
         connection,
         index,
@@ -96,24 +103,16 @@ pub fn compact(path: &Path) -> Result<(u64, u64), StoreError> {
     } = open::open_log(&directory, Durability::Disk)?;
     let carried = database::checkpoint(&connection, true);
     carried.map_err(StoreError::database("carrying the write-ahead log over"))?;
-    let next = generation + 1;
-    directory.remove_generation(next)?;
-    let unfinished = directory.unfinished(next);
-    let mut new =
-        database::create(&unfinished).map_err(StoreError::database("making the new database"))?;
+    let mut new = NewGeneration::begin(&directory, generation)?;
     write_live(&connection, &index, &mut new)?;
-    drop((connection, new, tail));
+    drop((connection, tail));
     let length = |path: &Path| path.metadata().map_or(0, |file| file.len());
     let before = length(&directory.database(generation));
-    directory.finish(next)?;
-    directory.remove_generation(generation)?;
+    let next = new.finish(&directory)?;
     Ok((before, length(&directory.database(next))))
 }
 
-fn write_live(from: &Connection, index: &Index, to: &mut Connection) -> Result<(), StoreError> {
-    let refused = || StoreError::database("writing the new database");
-    let transaction = to.transaction().map_err(refused())?;
-    let mut builder = RowBuilder::new(1);
+fn write_live(from: &Connection, index: &Index, to: &mut NewGeneration) -> Result<(), StoreError> {
     for space in 0..=u8::MAX {
         let mut after: Option<LiveRecord> = None;
         loop {
@@ -122,19 +121,12 @@ fn write_live(from: &Connection, index: &Index, to: &mut Connection) -> Result<(
                 break;
             }
             for record in fetch(from, &records)? {
-                if builder.is_full_for(record.len()) {
-                    let next = RowBuilder::new(builder.row() + 1);
-                    let full = std::mem::replace(&mut builder, next);
-                    insert(&transaction, full).map_err(refused())?;
-                }
-                builder.push(&record);
+                to.push(&record)?;
             }
             after = records.into_iter().next_back();
         }
     }
-    insert(&transaction, builder).map_err(refused())?;
-    copy_quarantine(from, &transaction).map_err(refused())?;
-    transaction.commit().map_err(refused())
+    to.copy_quarantine(from)
 }
 
 /// The records themselves, in their order, their checks not masked.
@@ -159,26 +151,4 @@ fn fetch(from: &Connection, records: &[LiveRecord]) -> Result<Vec<Vec<u8>>, Stor
         fetched[at] = record;
     }
     Ok(fetched)
-}
-
-fn insert(to: &Connection, row: RowBuilder) -> rusqlite::Result<()> {
-    let mut insert = to.prepare_cached("INSERT INTO log VALUES (?1, ?2)")?;
-    insert.execute((row.row() as i64, row.finish(1)))?;
-    Ok(())
-}
-
-fn copy_quarantine(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
-    let mut rows = from.prepare("SELECT row, what, bytes FROM quarantine ORDER BY id")?;
-    let mut rows = rows.query([])?;
-    while let Some(found) = rows.next()? {
-        to.execute(
-            "INSERT INTO quarantine (row, what, bytes) VALUES (?1, ?2, ?3)",
-            (
-                found.get::<_, i64>(0)?,
-                found.get::<_, String>(1)?,
-                found.get::<_, Option<Vec<u8>>>(2)?,
-            ),
-        )?;
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The store as its owner sees it.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -117,10 +118,15 @@ impl Store {
 
     /// Copies the store as it is now into a new directory `to`, which is itself a
     /// store when this returns and nothing before. Commits go on meanwhile, and the
-    /// write-ahead log may grow beyond its limit until the copy is done.
+    /// write-ahead log may grow beyond its limit until the copy is done. `progress` may
+    /// end it.
     ///
     /// To restore a backup, open it, or put its files where the store was.
-    pub fn backup(&self, to: &Path, progress: impl FnMut(Progress)) -> Result<(), StoreError> {
+    pub fn backup(
+        &self,
+        to: &Path,
+        progress: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         backup::copy(&self.database, to, progress)
     }
 

@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -288,7 +289,10 @@ fn a_backup_of_a_running_store_is_a_store_of_one_moment() {
     std::thread::scope(|scope| {
         scope.spawn(|| submit(501, 1_000));
         store
-            .backup(&copy, |progress| steps.push(progress))
+            .backup(&copy, |progress| {
+                steps.push(progress);
+                ControlFlow::Continue(())
+            })
             .unwrap();
     });
     let last = steps.last().unwrap();
@@ -296,7 +300,9 @@ fn a_backup_of_a_running_store_is_a_store_of_one_moment() {
         last.total_pages > 0 && last.copied_pages == last.total_pages,
         "{steps:?}"
     );
-    let refused = store.backup(&copy, |_| ()).unwrap_err();
+    let refused = store
+        .backup(&copy, |_| ControlFlow::Continue(()))
+        .unwrap_err();
     assert!(
         matches!(refused, StoreError::Io { .. }),
         "an old backup is not written over"
