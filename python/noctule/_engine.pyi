@@ -4,10 +4,25 @@ Built from `crates/python`. Every call that may wait releases the GIL, and with 
 asking for events the engine's threads never touch it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from os import PathLike
 from typing import Any, Self, final
 
-__all__ = ["DecodeError", "Engine", "Tap", "bench", "decode", "explain"]
+__all__ = [
+    "DecodeError",
+    "Engine",
+    "StoreError",
+    "StoreLockedError",
+    "Tap",
+    "bench",
+    "decode",
+    "explain",
+    "store_backup",
+    "store_compact",
+    "store_export",
+    "store_import",
+    "store_summary",
+]
 
 class DecodeError(ValueError):
     """Bytes that are no packet of the given version.
@@ -18,6 +33,12 @@ class DecodeError(ValueError):
 
     reason_code: int
     what: str
+
+class StoreError(Exception):
+    """A store, or what is to go into one, is not as it should be; the text says what to do."""
+
+class StoreLockedError(StoreError):
+    """A running broker has the store."""
 
 @final
 class Engine:
@@ -243,4 +264,45 @@ def bench(scenario_json: str, progress: Callable[[str], object] | None = None) -
     here, as KeyboardInterrupt does. The GIL is released in between. ValueError names the field
     of the scenario that is wrong, ConnectionError says why
     connections did not come up, OSError what the system refused.
+    """
+
+def store_summary(directory: str | PathLike[str]) -> str:
+    """What a store holds and how it is, as JSON; nothing is changed.
+
+    Each kind of record has `records` and `bytes`; `damage` lists what is damaged, which is not
+    an error. StoreLockedError while a broker runs, as in all of these but `store_backup`;
+    StoreError where there is no store, or one of a later version.
+    """
+
+def store_export(directory: str | PathLike[str], write: Callable[[bytes], object]) -> str:
+    """Hand everything in a store to `write` as lines of JSON, in pieces that end anywhere.
+
+    Returns JSON: `lines`; `left_out`, records that belong to nothing; and what was damaged, which
+    has been repaired then and put aside in `quarantined`. What `write` raises comes out of here.
+    """
+
+def store_import(
+    directory: str | PathLike[str],
+    pieces: Iterable[bytes],
+    progress: Callable[[int], object] | None = None,
+) -> str:
+    """Fill a store that is empty, or not there, with lines as `store_export` hands them out.
+
+    The pieces end anywhere. All of them come in, or nothing. `progress` is called with the
+    number of lines so far. Returns JSON: `lines`, `sessions`, `subscriptions`, `queued` and
+    `retained`. StoreError names the line that is wrong, or says that the store is not empty.
+    """
+
+def store_compact(directory: str | PathLike[str]) -> tuple[int, int]:
+    """Write a store anew without what is dead; its bytes before and after."""
+
+def store_backup(
+    directory: str | PathLike[str],
+    to: str | PathLike[str],
+    progress: Callable[[int, int], object] | None = None,
+) -> None:
+    """Copy a store, of a running broker or not, into the new directory `to`.
+
+    `progress` is called with how many pages are copied, and of how many. FileExistsError where
+    there is something already.
     """

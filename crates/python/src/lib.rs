@@ -8,6 +8,7 @@ mod decode;
 mod engine;
 mod hooks;
 mod load;
+mod store;
 mod tap;
 
 use pyo3::prelude::*;
@@ -22,6 +23,11 @@ mod _engine {
     use crate::engine::Engine;
     #[pymodule_export]
     use crate::load::bench;
+    #[pymodule_export]
+    use crate::store::{
+        StoreError, StoreLockedError, store_backup, store_compact, store_export, store_import,
+        store_summary,
+    };
     #[pymodule_export]
     use crate::tap::Tap;
 }

@@ -20,6 +20,7 @@ COMMANDS = {
     "topics": ("noctule.cli.topics", "Check topic names and filters."),
     "acl": ("noctule.cli.acl", "Ask what clients may do, and why."),
     "import": ("noctule.cli.imports", "Move from another broker to this one."),
+    "store": ("noctule.cli.store", "Look into what a broker keeps on the disk, copy it, move it."),
     "bench": ("noctule.cli.bench", "Put load on a broker, and check what it delivers."),
     "config": ("noctule.cli.config", "Print the whole default configuration, commented."),
     "completion": ("noctule.cli.completion", "Print the completion for a shell."),

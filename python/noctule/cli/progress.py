@@ -40,6 +40,11 @@ class Progress:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
+    def update_of(self, done: int, total: int) -> None:
+        """So many are done, of so many: where the total is known only now."""
+        self._total = max(1, total)
+        self.update(done)
+
     def update(self, done: int) -> None:
         """So many are done; drawn ten times a second at most."""
         now = time.monotonic()
