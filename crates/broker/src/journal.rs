@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::durability::UNAWAITED;
 use crate::key::ConnectionId;
 
 /// Where records lie; the number is the store's space.
@@ -151,6 +152,10 @@ pub(crate) struct Journal {
     pub on: bool,
     pub state: StoreState,
     records: Records,
+    /// How many changes have been recorded that somebody waits for.
+    promised: u64,
+    /// Whether nobody waits for what is recorded next.
+    unawaited: bool,
     submitted: u64,
     committed: u64,
     gates: VecDeque<(u64, ConnectionId)>,
@@ -164,9 +169,35 @@ impl Journal {
         }
     }
 
-    /// How many changes this turn has recorded: to see whether something was.
-    pub fn len(&self) -> usize {
-        self.records.len()
+    /// How many changes have been recorded that somebody waits for: to see whether
+    /// something was.
+    pub fn promised(&self) -> u64 {
+        self.promised
+    }
+
+    /// For what is recorded next, and whether somebody waits for it.
+    pub fn awaited(&mut self, awaited: bool) -> &mut Journal {
+        self.unawaited = !awaited;
+        self
+    }
+
+    /// For the records of a session.
+    pub fn of(&mut self, durable: u64) -> &mut Journal {
+        self.awaited(durable & UNAWAITED == 0)
+    }
+
+    fn push(
+        &mut self,
+        change: Change,
+        space: Space,
+        key: &[&[u8]],
+        sequence: u64,
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if self.on {
+            self.promised += u64::from(!self.unawaited);
+            self.records.push(change, space, key, sequence, value);
+        }
     }
 
     /// Whether a new promise can be made.
@@ -175,9 +206,7 @@ impl Journal {
     }
 
     pub fn put(&mut self, space: Space, key: &[&[u8]], value: impl FnOnce(&mut Vec<u8>)) {
-        if self.on {
-            self.records.push(Change::Put, space, key, 0, value);
-        }
+        self.push(Change::Put, space, key, 0, value);
     }
 
     pub fn append(
@@ -187,17 +216,11 @@ impl Journal {
         sequence: u64,
         value: impl FnOnce(&mut Vec<u8>),
     ) {
-        if self.on {
-            self.records
-                .push(Change::Append, space, &[key], sequence, value);
-        }
+        self.push(Change::Append, space, &[key], sequence, value);
     }
 
     pub fn remove(&mut self, space: Space, key: &[u8], sequence: u64) {
-        if self.on {
-            self.records
-                .push(Change::Remove, space, &[key], sequence, |_| ());
-        }
+        self.push(Change::Remove, space, &[key], sequence, |_| ());
     }
 
     pub fn delete(&mut self, space: Space, key: &[&[u8]]) {
@@ -213,9 +236,7 @@ impl Journal {
     }
 
     fn drop_key(&mut self, change: Change, space: Space, key: &[&[u8]]) {
-        if self.on {
-            self.records.push(change, space, key, 0, |_| ());
-        }
+        self.push(change, space, key, 0, |_| ());
     }
 
     /// The batch that holds whatever has been recorded last.

@@ -17,6 +17,7 @@ mod batch;
 mod bucket;
 mod connection;
 mod counters;
+mod durability;
 mod effect;
 mod group;
 mod handover;
@@ -40,6 +41,7 @@ mod worker;
 
 pub use access::{Action, Permissions, Rule};
 pub use batch::Batch;
+pub use durability::{Durability, DurabilityRule};
 pub use effect::{
     AuthenticationRequest, AuthenticationStage, ClientCertificate, ClientInfo, Decision, Effect,
     Event, FieldValue, INTERNAL_PREFIX, Identity, Peer, WillInfo,

@@ -2,12 +2,22 @@
 
 use serde::Deserialize;
 
+use crate::durability::{Durability, DurabilityRule};
+
 /// The broker's options, as the border hands them over (JSON, same keys).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Seconds between two publications of `$SYS/broker/…`; 0 turns them off.
     pub system_topics_interval_seconds: Interval,
+    /// What is promised where nothing else is said, of a broker that has a store.
+    #[serde(skip)]
+    pub durability: Durability,
+    /// What is promised of messages by topic; the first that matches holds.
+    pub durability_rules: Vec<DurabilityRule>,
+    /// What is promised of sessions, by the listener on which they begin.
+    #[serde(skip)]
+    pub listener_durability: Vec<Option<Durability>>,
     pub limits: Limits,
     pub protocol: Protocol,
     /// Whether a CONNECT is put to an authenticator before it is answered.

@@ -11,8 +11,10 @@ use noctule_topics::{Generations, SubscriptionTree};
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
+use crate::durability::Durability;
 use crate::group::{Group, Member};
 use crate::key::SessionKey;
+use crate::shared::Shared;
 
 /// What a subscription asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub(crate) struct Route {
     /// Which of `targets` belong to a worker: (worker, start, end).
     spans: SmallVec<[(u16, u32, u32); 2]>,
     pub groups: Box<[GroupRoute]>,
+    /// What is promised of the topic's messages.
+    pub durability: Durability,
 }
 
 #[derive(Clone, Debug)]
@@ -277,7 +281,7 @@ impl Subscriptions {
         self.groups.read().by_name.get(whole).cloned()
     }
 
-    fn route(&self, topic: &str) -> Route {
+    fn matching(&self, topic: &str) -> Route {
         let mut matches = Vec::new();
         let mut shared = SmallVec::<[u32; 4]>::new();
         self.tree
@@ -299,6 +303,15 @@ impl Subscriptions {
             })
         };
         Route::build(matches, shared.iter().filter_map(group_route).collect())
+    }
+}
+
+impl Shared {
+    fn route(&self, topic: &str) -> Route {
+        Route {
+            durability: self.options.durability_of_topic(topic),
+            ..self.subscriptions.matching(topic)
+        }
     }
 }
 
@@ -353,13 +366,8 @@ impl RouteCache {
     /// Lends the route of a valid topic name that `look` has just seen; whether
     /// the cache had it. To be given back.
     #[inline]
-    pub fn lend(
-        &mut self,
-        subscriptions: &Subscriptions,
-        topic: &[u8],
-        seen: Seen,
-    ) -> (Arc<Route>, bool) {
-        let changes = subscriptions.generations.changes();
+    pub fn lend(&mut self, shared: &Shared, topic: &[u8], seen: Seen) -> (Arc<Route>, bool) {
+        let changes = shared.subscriptions.generations.changes();
         if seen.before
             && let Some(cached) = &mut self.places[seen.hash as usize % PLACES]
             && cached.changes == changes
@@ -367,19 +375,19 @@ impl RouteCache {
         {
             return (route, true);
         }
-        self.refresh(subscriptions, topic, seen, changes)
+        self.refresh(shared, topic, seen, changes)
     }
 
     fn refresh(
         &mut self,
-        subscriptions: &Subscriptions,
+        shared: &Shared,
         topic: &[u8],
         seen: Seen,
         changes: u64,
     ) -> (Arc<Route>, bool) {
         // Stamped before the look-up: a change in between makes it old at once.
         let name = std::str::from_utf8(topic).unwrap_or_default();
-        let stamp = subscriptions.generations.stamp(name);
+        let stamp = shared.subscriptions.generations.stamp(name);
         let place = &mut self.places[seen.hash as usize % PLACES];
         let Some(cached) = place.as_mut().filter(|_| seen.before) else {
             let (hash, topic) = (seen.hash, topic.into());
@@ -390,7 +398,7 @@ impl RouteCache {
                 stamp,
                 route: None,
             });
-            return (Arc::new(subscriptions.route(name)), false);
+            return (Arc::new(shared.route(name)), false);
         };
         cached.changes = changes;
         if cached.stamp == stamp
@@ -399,7 +407,7 @@ impl RouteCache {
             return (route, true);
         }
         cached.stamp = stamp;
-        (Arc::new(subscriptions.route(name)), false)
+        (Arc::new(shared.route(name)), false)
     }
 
     #[inline]

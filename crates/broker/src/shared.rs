@@ -10,6 +10,7 @@ use noctule_topics::RetainedTree;
 use parking_lot::RwLock;
 
 use crate::counters::Counters;
+use crate::durability::Durability;
 use crate::group::Group;
 use crate::hooks::Hooks;
 use crate::journal::Sequence;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub(crate) counters: Box<[Counters]>,
     /// Whether what is promised is written down first.
     pub(crate) durable: bool,
+    /// Whether the store syncs with every commit.
+    pub(crate) syncs: bool,
     pub(crate) wall: Wall,
     pub(crate) sequence: Sequence,
     /// Sessions without a connection, over all workers.
@@ -98,6 +101,7 @@ impl Shared {
 
     fn make(options: Options, workers: usize, seed: u64, wall: Option<u64>) -> Arc<Shared> {
         Arc::new(Shared {
+            syncs: options.strictest_durability() == Durability::Disk,
             options,
             workers,
             seed,

@@ -119,7 +119,7 @@ pub(crate) fn open(
     shared: &Arc<Shared>,
     posts: &Arc<[Post]>,
 ) -> io::Result<Option<Opened>> {
-    let durability = match options.durability {
+    let durability = match options.store_durability() {
         Durability::Memory => return Ok(None),
         Durability::Disk => noctule_store::Durability::Disk,
         Durability::Interval => noctule_store::Durability::Interval(Duration::from_millis(

@@ -81,7 +81,7 @@ struct Attached {
 
 fn make_shared(options: &ServerOptions, seed: u64) -> Arc<Shared> {
     let (broker, workers) = (options.broker.clone(), options.worker_count());
-    match options.durability {
+    match options.store_durability() {
         Durability::Memory => Shared::new(broker, workers, seed),
         Durability::Interval | Durability::Disk => {
             Shared::durable(broker, workers, seed, durable::wall_milliseconds())

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
+use noctule_broker::Durability;
+
 use crate::proxy::Network;
 use crate::tls::{ClientCertificates, TlsOptions, TlsVersion};
 use crate::transport::Door;
@@ -28,6 +30,8 @@ pub struct ListenerOptions {
     pub unix_mode: u32,
     /// Whether clients may come in without saying who they are: for the authenticators.
     pub allow_anonymous: bool,
+    /// What is promised of sessions that begin here; absent: what the broker promises.
+    pub durability: Option<Durability>,
     /// Connections at once on this listener; 0: no limit of its own.
     pub max_connections: u64,
     /// Connections at once on this listener whose CONNECT has not come; 0: no limit.
@@ -92,6 +96,7 @@ impl Default for ListenerOptions {
             path: None,
             unix_mode: 0o660,
             allow_anonymous: false,
+            durability: None,
             max_connections: 0,
             max_handshakes: 16_384,
             proxy_protocol_from: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use noctule_broker::Durability;
 use noctule_broker::Options;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -19,25 +20,13 @@ pub struct ServerOptions {
     pub listeners: Vec<ListenerOptions>,
     /// Worker threads, 1 to 1,024; 0: one for each core this process may use.
     pub workers: usize,
+    /// What is promised of everything that neither rule nor listener says more about.
     pub durability: Durability,
     /// Time between two commits, for [`Durability::Interval`].
     pub interval_milliseconds: u64,
     /// Where the durable log is kept; not used by [`Durability::Memory`].
     pub data_dir: Option<PathBuf>,
     pub broker: Options,
-}
-
-/// When an acknowledged message is on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Never: a restart begins empty.
-    #[default]
-    Memory,
-    /// At the latest one interval later.
-    Interval,
-    /// Before it is acknowledged.
-    Disk,
 }
 
 /// The keys of the JSON object that are the server's own.
@@ -85,16 +74,24 @@ impl ServerOptions {
             .filter_map(|&key| rest.remove_entry(key))
             .collect();
         let own: OwnKeys = read(own)?;
+        let mut broker: Options = read(rest)?;
+        broker.durability = own.durability;
+        broker.listener_durability = own.listeners.iter().map(|each| each.durability).collect();
         let options = ServerOptions {
             listeners: own.listeners,
             workers: own.workers,
             durability: own.durability,
             interval_milliseconds: own.interval_milliseconds,
             data_dir: own.data_dir,
-            broker: read(rest)?,
+            broker,
         };
         options.check()?;
         Ok(options)
+    }
+
+    /// What the store has to do: the most that is promised to anybody.
+    pub(crate) fn store_durability(&self) -> Durability {
+        self.broker.strictest_durability()
     }
 
     /// The number of worker threads to start.
@@ -120,10 +117,15 @@ impl ServerOptions {
         if self.workers > MAX_WORKERS {
             return refuse("workers: at most 1,024; 0 means one for each core");
         }
-        if self.durability != Durability::Memory && self.data_dir.is_none() {
+        if self.store_durability() != Durability::Memory && self.data_dir.is_none() {
             return refuse(
                 "data_dir: durability \"disk\" and \"interval\" need a directory for the store",
             );
+        }
+        for (place, rule) in self.broker.durability_rules.iter().enumerate() {
+            noctule_topics::validate_filter(&rule.filter).map_err(|wrong| {
+                OptionsError(format!("durability_rules[{place}].filter: {}", wrong.0))
+            })?;
         }
         if self.interval_milliseconds == 0 {
             return refuse("interval_milliseconds: at least 1");
@@ -183,5 +185,22 @@ mod tests {
         assert!(refused(r#"{"limits": {"max_conections": 1}}"#).contains("`max_conections`"));
         assert!(refused(r#"{"durability": "disk"}"#).starts_with("data_dir: "));
         assert!(refused("[]").contains("JSON object"));
+        let rule = r#"{"durability_rules": [{"filter": "a/#/b", "durability": "memory"}]}"#;
+        assert!(refused(rule).starts_with("durability_rules[0].filter: "));
+    }
+
+    #[test]
+    fn anything_kept_needs_a_directory_and_the_strictest_rules_the_store() {
+        let rule = r#""durability_rules": [{"filter": "a/#", "durability": "disk"}]"#;
+        assert!(refused(&format!("{{{rule}}}")).starts_with("data_dir: "));
+        let listener = r#""listeners": [{"host": "::1", "durability": "interval"}]"#;
+        assert!(refused(&format!("{{{listener}}}")).starts_with("data_dir: "));
+        let read = |keys: &str| {
+            let json = format!(r#"{{"data_dir": "/d", {keys}}}"#);
+            ServerOptions::from_json(&json).unwrap().store_durability()
+        };
+        assert_eq!(read(listener), Durability::Interval);
+        assert_eq!(read(&format!("{listener}, {rule}")), Durability::Disk);
+        assert_eq!(read(r#""durability": "memory""#), Durability::Memory);
     }
 }

@@ -24,7 +24,7 @@ from noctule.broker.errors import BrokerError, EngineFailedError, ExposedListene
 from noctule.broker.events import Event, EventStream
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.listener import Listener
-from noctule.broker.options import BrokerOptions, Limits, ProtocolOptions
+from noctule.broker.options import BrokerOptions, DurabilityRule, Limits, ProtocolOptions
 from noctule.broker.properties import MessageProperties
 from noctule.broker.requests import (
     AccessRequest,
@@ -51,6 +51,7 @@ __all__ = [
     "Challenge",
     "Client",
     "ConnectRequest",
+    "DurabilityRule",
     "EngineFailedError",
     "EngineRule",
     "Event",

@@ -22,7 +22,13 @@ from noctule.broker.events import EventStream, Reports
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.hooking import Hooking
 from noctule.broker.listener import Listener
-from noctule.broker.options import BrokerOptions, Durability, Limits, ProtocolOptions
+from noctule.broker.options import (
+    BrokerOptions,
+    Durability,
+    DurabilityRule,
+    Limits,
+    ProtocolOptions,
+)
 from noctule.broker.present import HookedAuthenticator
 from noctule.broker.properties import MessageProperties
 from noctule.broker.retained import Retained
@@ -50,6 +56,7 @@ class OptionKeywords(TypedDict, total=False):
     listeners: str | Sequence[str | Listener | Mapping[str, Any]]
     workers: int
     durability: Durability | None
+    durability_rules: Sequence[DurabilityRule | Mapping[str, str]]
     interval_milliseconds: int
     data_dir: str | Path | None
     system_topics_interval_seconds: int

@@ -7,7 +7,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-__all__ = ["DEFAULT_PORTS", "Listener", "Scheme"]
+__all__ = ["DEFAULT_PORTS", "Durability", "Listener", "Scheme"]
+
+Durability = Literal["memory", "interval", "disk"]
 
 Scheme = Literal["mqtt", "mqtts", "ws", "wss", "unix"]
 
@@ -60,6 +62,14 @@ class Listener(BaseModel):
     """Whether clients from other machines may come in without saying who they are.
 
     Loopback addresses and Unix sockets are open as long as no authentication is configured.
+    """
+
+    durability: Annotated[Durability | None, Field(examples=["memory"])] = None
+    """What is promised of sessions that begin on this listener, their subscriptions and what
+    waits for them; not set: what the broker's durability promises.
+
+    With `memory` they end when the broker does. A session stays what it was when it began,
+    whichever listener its client comes back on.
     """
 
     max_connections: Count = 0

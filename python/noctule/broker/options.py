@@ -11,11 +11,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from noctule.broker.listener import Listener
+from noctule.broker.listener import Durability, Listener
 
-__all__ = ["BrokerOptions", "Durability", "Limits", "ProtocolOptions"]
-
-Durability = Literal["memory", "interval", "disk"]
+__all__ = ["BrokerOptions", "Durability", "DurabilityRule", "Limits", "ProtocolOptions"]
 
 # The widths the engine counts in.
 UInt16 = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -180,6 +178,36 @@ class ProtocolOptions(Options):
     """Text for clients that ask for response information (MQTT 5.0 §3.2.2.3.15); empty: none."""
 
 
+class DurabilityRule(Options):
+    """What is promised of the messages of some topics, in place of the broker's durability.
+
+    It is about messages: retained ones, and those that wait for a session that is kept. Packet
+    identifiers are a session's, whatever the topic.
+    """
+
+    filter: Annotated[str, Field(examples=["telemetry/#"])]
+    """Topic filter of the messages it is about."""
+
+    durability: Annotated[Durability, Field(examples=["memory"])]
+    """`disk`: acknowledged once on the disk. `interval`: acknowledged at once, on the disk at
+    the latest interval_milliseconds later. `memory`: acknowledged at once, lost when the broker
+    stops."""
+
+    @field_validator("filter")
+    @classmethod
+    def _is_filter(cls, value: str) -> str:
+        *before, last = value.split("/")
+        if not value or "\0" in value or len(value.encode()) > 65_535:
+            raise ValueError("a topic filter has 1 to 65535 bytes and no U+0000")
+        if any("#" in level for level in before) or ("#" in last and last != "#"):
+            raise ValueError(f"in the filter {value!r} `#` does not stand alone at the end")
+        if any("+" in level and level != "+" for level in (*before, last)):
+            raise ValueError(f"in the filter {value!r} `+` does not stand alone in its level")
+        if value.startswith("$share/"):
+            raise ValueError("durability is of topics: write the filter behind $share/NAME/")
+        return value
+
+
 class BrokerOptions(Options):
     """The options of one broker."""
 
@@ -197,6 +225,10 @@ class BrokerOptions(Options):
     `disk`: once it is on the disk. `interval`: at once, and written to the disk every
     interval_milliseconds. `memory`: at once, and lost when the broker stops.
     """
+
+    durability_rules: Annotated[tuple[DurabilityRule, ...], Field(strict=False)] = ()
+    """What is promised of the messages of some topics; of several rules that match a topic the
+    first holds. Listeners may say it for sessions."""
 
     interval_milliseconds: Annotated[int, Field(ge=1, le=3_600_000)] = 1000
     """Milliseconds between two writes to the disk with durability `interval`."""
@@ -227,12 +259,16 @@ class BrokerOptions(Options):
 
     @model_validator(mode="after")
     def _require_data_dir(self) -> Self:
-        if self.durability in ("disk", "interval") and self.data_dir is None:
-            raise PydanticCustomError(
-                "data_dir_missing",
-                "durability `{durability}` keeps messages in a directory, and data_dir is not set",
-                {"durability": self.durability},
-            )
+        of_rules = [rule.durability for rule in self.durability_rules]
+        of_listeners = [listener.durability for listener in self.listeners]
+        for durability in (self.durability, *of_rules, *of_listeners):
+            if durability in ("disk", "interval") and self.data_dir is None:
+                raise PydanticCustomError(
+                    "data_dir_missing",
+                    "durability `{durability}` keeps messages in a directory, and data_dir is "
+                    "not set",
+                    {"durability": durability},
+                )
         return self
 
     def engine_json(self, *, authentication: bool = False) -> str:

@@ -127,7 +127,8 @@ def table(options: list[Option]) -> list[str]:
     """A Markdown table: key, default, range, meaning."""
     rows = ["| key | default | values | meaning |", "| --- | --- | --- | --- |"]
     for path, field in options:
-        default = "" if field.default is None else f"`{toml_value(urls(field.default))}`"
+        has_default = field.default is not None and not field.is_required()
+        default = f"`{toml_value(urls(field.default))}`" if has_default else ""
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
         rows.append(f"| `{path[-1]}` | {default} | {range_of(field)} | {meaning} |")
     return [*rows, ""]

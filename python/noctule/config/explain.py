@@ -61,11 +61,17 @@ def words_of(details: ErrorDetails, path: KeyPath) -> tuple[str, str]:
         case "no_listener":
             return "there is no listener", 'write listeners = ["mqtt://127.0.0.1:1883"]'
         case "value_error":
-            return f"{key}: {context['error']}", "a listener is written mqtt://HOST:PORT"
+            return f"{key}: {context['error']}", value_remedy(path)
         case kind if kind in KINDS:
             return f"{key} cannot be {given}, it is {KINDS[kind]}", example(path)
         case _:
             return f"{key}: {details['msg']}", example(path)
+
+
+def value_remedy(path: KeyPath) -> str:
+    """How a listener is written, or an example of the option."""
+    is_filter = path[-1:] == ("filter",)
+    return example(path) if is_filter else "a listener is written mqtt://HOST:PORT"
 
 
 def shown(value: object) -> str:
@@ -118,6 +124,8 @@ def example(path: KeyPath) -> str:
         return 'write listeners = ["mqtt://127.0.0.1:1883"]'
     if section_of(field) is not None:
         return f"write [{'.'.join(names)}] and the section's keys below it"
+    if field.is_required():
+        return f"write for example {names[-1]} = {toml_value((field.examples or ['…'])[0])}"
     if field.default is None:
         return f'write {names[-1]} = "…", or leave it out'
     return f"write for example {names[-1]} = {toml_value(field.default)}"

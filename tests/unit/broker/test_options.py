@@ -52,9 +52,27 @@ def test_durability_is_disk_where_there_is_a_directory(
     assert json.loads(options.engine_json())["durability"] == durability
 
 
+def test_engine_takes_rules_and_listeners_of_a_durability() -> None:
+    listeners = ["mqtt://127.0.0.1:0?durability=memory", "mqtt://127.0.0.1:0"]
+    rules = [{"filter": "telemetry/#", "durability": "memory"}]
+    options = BrokerOptions.model_validate(
+        {"data_dir": "/var/lib/noctule", "listeners": listeners, "durability_rules": rules}
+    )
+    fields = json.loads(options.engine_json())
+    assert [each.get("durability") for each in fields["listeners"]] == ["memory", None]
+    assert fields["durability_rules"] == rules
+    Engine(options.engine_json())
+
+
 @pytest.mark.parametrize(
     "fields",
     [
+        {"durability_rules": [{"filter": "a/b#", "durability": "memory"}]},
+        {"durability_rules": [{"filter": "a/+b", "durability": "memory"}]},
+        {"durability_rules": [{"filter": "", "durability": "memory"}]},
+        {"durability_rules": [{"filter": "$share/g/a", "durability": "memory"}]},
+        {"durability_rules": [{"filter": "a", "durability": "disk"}]},
+        {"listeners": [{"durability": "disk"}]},
         {"workers": "2"},
         {"workers": True},
         {"wrokers": 2},

@@ -65,6 +65,21 @@ def problems(folder: Path, text: str) -> list[str]:
             'write data_dir = "DIRECTORY", or durability = "memory"',
         ),
         (
+            "[[durability_rules]]\nfilter = 'a/#'\ndurability = 'interval'\n",
+            "configuration: durability `interval` keeps messages in a directory, and data_dir is "
+            'not set; write data_dir = "DIRECTORY", or durability = "memory"',
+        ),
+        (
+            "[[durability_rules]]\nfilter = 'a/#/b'\ndurability = 'memory'\n",
+            "line 2: durability_rules[0].filter: in the filter 'a/#/b' `#` does not stand alone at "
+            'the end; write for example filter = "telemetry/#"',
+        ),
+        (
+            "[[durability_rules]]\nfilter = 'a'\n",
+            "line 1: durability_rules[0].durability: Field required; "
+            'write for example durability = "memory"',
+        ),
+        (
             "listeners = []\n",
             'line 1: there is no listener; write listeners = ["mqtt://127.0.0.1:1883"]',
         ),

@@ -21,9 +21,9 @@ impl Worker {
         {
             session.received.insert(identifier);
             let durable = session.durable;
-            let recorded = self.journal.len();
+            let promised = self.journal.promised();
             self.record_received(durable, identifier, true);
-            self.gate_since(id, recorded);
+            self.gate_since(id, promised);
         }
         self.send_acknowledgement(id, PacketType::Pubrec, identifier, reason);
     }
@@ -76,10 +76,10 @@ impl Worker {
         if kind == PacketType::Pubrel {
             let known = session.received.remove(identifier);
             let durable = session.durable;
-            let recorded = self.journal.len();
+            let promised = self.journal.promised();
             if known {
                 self.record_received(durable, identifier, false);
-                self.gate_since(id, recorded);
+                self.gate_since(id, promised);
             }
             let unknown = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
             let reason = if known { ReasonCode::SUCCESS } else { unknown };

@@ -12,6 +12,7 @@ use crate::access::{Action, Permissions, Rule};
 use crate::aliases::OutgoingAliases;
 use crate::bucket::Bucket;
 use crate::connection::{Rates, Stage};
+use crate::durability::Durability;
 use crate::effect::{Event, INTERNAL_PREFIX};
 use crate::key::{ConnectionId, SessionKey};
 use crate::options::Limits;
@@ -166,13 +167,16 @@ impl Worker {
             return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
         }
         let expiry = self.session_expiry(id, connect);
-        if !self.journal.ready() && (expiry != 0 || self.is_kept(client)) {
+        let listener = self.connection(id).map_or(0, |each| each.peer.listener);
+        let durability = self.session_durability(expiry, listener);
+        let is_kept = durability != Durability::Memory || self.is_kept(client);
+        if is_kept && !self.journal.ready() {
             return self.refuse_connect(id, connect, ReasonCode::SERVER_UNAVAILABLE.into(), now);
         }
         // CONNACK says what becomes of an earlier session, too.
-        let recorded = self.journal.len();
+        let promised = self.journal.promised();
         self.take_over(client, now);
-        let durable = self.name_records(expiry);
+        let durable = self.name_records(durability);
         let (key, session_present) =
             self.take_session(client, &admission, durable, connect.clean_start, now);
         self.furnish_connection(id, key, connect, now);
@@ -190,7 +194,7 @@ impl Worker {
             session.publish_status();
         }
         self.record_session(key);
-        if self.journal.len() > recorded {
+        if self.journal.promised() > promised {
             self.gate_all(id);
         }
         let client: Box<str> = client.into();

@@ -258,7 +258,7 @@ impl Worker {
             self.counters().publish_dropped.add(1);
             return;
         }
-        let recorded = self.journal.len();
+        let promised = self.journal.promised();
         let reason = match verdict {
             Ok(()) => self.pass_on(&held, now),
             Err(reason) => {
@@ -267,7 +267,7 @@ impl Worker {
             }
         };
         if sender.qos != QoS::AtMostOnce {
-            self.gate_since(sender.id, recorded);
+            self.gate_since(sender.id, promised);
         }
         if let Err(error) =
             self.answer_publish(sender.id, sender.qos, sender.packet_identifier, reason)

@@ -275,7 +275,13 @@ impl Worker {
 
     /// Puts a QoS 1 or 2 message in flight and writes it.
     #[inline]
-    pub(super) fn send_new(&mut self, key: SessionKey, outbound: Outbound, many: bool, now: Time) {
+    pub(super) fn send_new(
+        &mut self,
+        key: SessionKey,
+        mut outbound: Outbound,
+        many: bool,
+        now: Time,
+    ) {
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
             return;
         };
@@ -311,6 +317,10 @@ impl Worker {
             let identifier = session.outgoing.next_identifier();
             envelope.packet_identifier = identifier;
             if outbound.qos == QoS::ExactlyOnce && self.journal.on {
+                if outbound.sequence == 0 && session.durable != 0 {
+                    // Not kept, but the client keeps its identifier.
+                    outbound.sequence = self.shared.sequence.draw();
+                }
                 let (durable, sequence) = (session.durable, outbound.sequence);
                 self.record_in_flight(id, durable, sequence, identifier, Awaiting::Pubrec);
             }

@@ -261,10 +261,10 @@ impl Worker {
             message: None,
             sequence: 0,
         };
-        let recorded = self.journal.len();
+        let promised = self.journal.promised();
         let reason = self.publish(&mut publication, seen, now);
         if raw.qos != QoS::AtMostOnce {
-            self.gate_since(id, recorded);
+            self.gate_since(id, promised);
         }
         self.answer_publish(id, raw.qos, raw.packet_identifier, reason)
     }

@@ -6,6 +6,7 @@ use super::Worker;
 use super::deliver::Publication;
 use super::retained::{Cleared, Stored};
 use super::timers::Timer;
+use crate::durability::{Durability, UNAWAITED};
 use crate::journal::{Records, Space, StoreState};
 use crate::keep;
 use crate::key::{ConnectionId, SessionKey};
@@ -13,6 +14,13 @@ use crate::message::Message;
 use crate::outgoing::{Awaiting, Outbound};
 use crate::routes::{Grant, Route};
 use crate::time::Time;
+
+/// Where a message for a durable session goes, and what is promised of it.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub durable: u64,
+    pub durability: Durability,
+}
 
 /// How long a mark that a retained message is cleared stays: far longer than any worker
 /// takes for the turn in which it recorded that message.
@@ -51,10 +59,10 @@ impl Worker {
     }
 
     /// Holds back what is written to a connection from here on, if this turn has
-    /// recorded anything since it had recorded `before` changes.
+    /// recorded anything that is waited for since it had `promised` so much.
     #[inline]
-    pub(super) fn gate_since(&mut self, id: ConnectionId, before: usize) {
-        if self.journal.on && self.journal.len() > before {
+    pub(super) fn gate_since(&mut self, id: ConnectionId, promised: u64) {
+        if self.journal.promised() > promised {
             self.gate(id);
         }
     }
@@ -75,12 +83,36 @@ impl Worker {
         }
     }
 
-    /// A name for the records of a session that outlives its connection.
-    pub(super) fn name_records(&mut self, expiry_seconds: u32) -> u64 {
+    /// What is promised of a session that begins on a listener.
+    pub(super) fn session_durability(&self, expiry_seconds: u32, listener: u16) -> Durability {
         if !self.journal.on || expiry_seconds == 0 {
-            return 0;
+            return Durability::Memory;
         }
-        self.shared.sequence.draw()
+        self.shared.options.durability_of_listener(listener)
+    }
+
+    /// A name for the records of a session.
+    pub(super) fn name_records(&mut self, durability: Durability) -> u64 {
+        match durability {
+            Durability::Memory => 0,
+            _ if self.is_awaited(durability) => self.shared.sequence.draw(),
+            _ => self.shared.sequence.draw() | UNAWAITED,
+        }
+    }
+
+    /// Whether acknowledgements wait for what is promised so. A store that syncs by
+    /// interval alone tells of what is written, and for that everybody waits.
+    fn is_awaited(&self, durability: Durability) -> bool {
+        durability == Durability::Disk || !self.shared.syncs
+    }
+
+    /// What is promised of a topic's messages.
+    pub(super) fn topic_durability(&self, topic: &[u8]) -> Durability {
+        if !self.journal.on {
+            return Durability::Memory;
+        }
+        let topic = std::str::from_utf8(topic).unwrap_or_default();
+        self.shared.options.durability_of_topic(topic)
     }
 
     pub(super) fn record_session(&mut self, key: SessionKey) {
@@ -92,6 +124,7 @@ impl Worker {
         }
         let wall = self.shared.wall;
         self.journal
+            .of(session.durable)
             .put(Space::Session, &[session.client.as_bytes()], |out| {
                 keep::write_session(session, wall, out);
             });
@@ -101,23 +134,26 @@ impl Worker {
         if durable == 0 {
             return;
         }
-        self.journal.delete(Space::Session, &[client.as_bytes()]);
+        let journal = self.journal.of(durable);
+        journal.delete(Space::Session, &[client.as_bytes()]);
         self.record_emptied(durable);
     }
 
     /// All there is under a durable id goes.
     pub(super) fn record_emptied(&mut self, durable: u64) {
         let key = durable.to_be_bytes();
-        self.journal.delete_prefix(Space::Subscription, &key);
-        self.journal.delete_prefix(Space::Received, &key);
-        self.journal.clear(Space::Queue, &key);
-        self.journal.clear(Space::InFlight, &key);
+        let journal = self.journal.of(durable);
+        journal.delete_prefix(Space::Subscription, &key);
+        journal.delete_prefix(Space::Received, &key);
+        journal.clear(Space::Queue, &key);
+        journal.clear(Space::InFlight, &key);
     }
 
     pub(super) fn record_subscription(&mut self, whole: &str, grant: Grant) {
         if grant.durable != 0 {
             let key = [&grant.durable.to_be_bytes()[..], whole.as_bytes()];
-            self.journal.put(Space::Subscription, &key, |out| {
+            let journal = self.journal.of(grant.durable);
+            journal.put(Space::Subscription, &key, |out| {
                 keep::write_grant(grant, out)
             });
         }
@@ -126,13 +162,15 @@ impl Worker {
     pub(super) fn record_unsubscription(&mut self, durable: u64, whole: &str) {
         if durable != 0 {
             let key = [&durable.to_be_bytes()[..], whole.as_bytes()];
-            self.journal.delete(Space::Subscription, &key);
+            let journal = self.journal.of(durable);
+            journal.delete(Space::Subscription, &key);
         }
     }
 
     /// Whether a message would have to be written down for somebody.
     pub(super) fn must_be_kept(&self, publication: &Publication<'_>, route: &Route) -> bool {
-        if !self.journal.on || publication.head.qos == QoS::AtMostOnce {
+        let promised = self.journal.on && route.durability != Durability::Memory;
+        if !promised || publication.head.qos == QoS::AtMostOnce {
             return false;
         }
         let members = route.groups.iter().flat_map(|group| group.members.iter());
@@ -155,13 +193,17 @@ impl Worker {
             }
             let retain = target.retain_as_published && publication.head.retain;
             let identifiers = route.identifiers(target);
-            self.record_queued(target.durable, publication, qos, retain, identifiers, None);
+            let place = Place {
+                durable: target.durable,
+                durability: route.durability,
+            };
+            self.record_queued(place, publication, qos, retain, identifiers, None);
         }
     }
 
     pub(super) fn record_queued(
         &mut self,
-        durable: u64,
+        place: Place,
         publication: &Publication<'_>,
         qos: QoS,
         retain: bool,
@@ -169,18 +211,23 @@ impl Worker {
         group: Option<&str>,
     ) {
         let (wall, head) = (self.shared.wall, publication.head);
-        let key = durable.to_be_bytes();
-        self.journal
-            .append(Space::Queue, &key, publication.sequence, |out| {
-                keep::write_terms(qos, retain, identifiers, group, out);
-                keep::write_parts(&head, publication.parts, wall, out);
-            });
+        let awaited = self.is_awaited(place.durability) && place.durable & UNAWAITED == 0;
+        let (key, sequence) = (place.durable.to_be_bytes(), publication.sequence);
+        let journal = self.journal.awaited(awaited);
+        journal.append(Space::Queue, &key, sequence, |out| {
+            keep::write_terms(qos, retain, identifiers, group, out);
+            keep::write_parts(&head, publication.parts, wall, out);
+        });
     }
 
     /// A message with a place of its own in a session's queue: a retained one that a
     /// new subscription is sent.
     pub(super) fn record_outbound(&mut self, durable: u64, outbound: &mut Outbound) {
         if durable == 0 || outbound.qos == QoS::AtMostOnce || !self.journal.on {
+            return;
+        }
+        let topic = outbound.message.parts().topic;
+        if self.topic_durability(topic) == Durability::Memory {
             return;
         }
         outbound.sequence = self.shared.sequence.draw();
@@ -193,11 +240,11 @@ impl Worker {
             sequence,
             ..
         } = outbound;
-        self.journal
-            .append(Space::Queue, &durable.to_be_bytes(), *sequence, |out| {
-                keep::write_terms(*qos, *retain, subscription_identifiers, None, out);
-                keep::write_message(message, wall, out);
-            });
+        let journal = self.journal.of(durable);
+        journal.append(Space::Queue, &durable.to_be_bytes(), *sequence, |out| {
+            keep::write_terms(*qos, *retain, subscription_identifiers, None, out);
+            keep::write_message(message, wall, out);
+        });
     }
 
     /// A QoS 2 message is about to be sent under an identifier, which must be the
@@ -214,13 +261,17 @@ impl Worker {
             return;
         }
         let key = durable.to_be_bytes();
-        self.journal.append(Space::InFlight, &key, sequence, |out| {
+        // No promise to whoever published it: the PUBLISH alone waits, below.
+        let journal = self.journal.awaited(false);
+        journal.append(Space::InFlight, &key, sequence, |out| {
             keep::write_in_flight(identifier, awaiting, out);
         });
         if awaiting == Awaiting::Pubcomp {
-            self.journal.remove(Space::Queue, &key, sequence);
+            journal.remove(Space::Queue, &key, sequence);
         }
-        self.gate(id);
+        if durable & UNAWAITED == 0 {
+            self.gate(id);
+        }
     }
 
     /// A message is done with, one way or the other.
@@ -230,21 +281,32 @@ impl Worker {
             return;
         }
         let key = durable.to_be_bytes();
-        self.journal.remove(Space::Queue, &key, sequence);
+        let journal = self.journal.awaited(false);
+        journal.remove(Space::Queue, &key, sequence);
         if qos == QoS::ExactlyOnce {
-            self.journal.remove(Space::InFlight, &key, sequence);
+            journal.remove(Space::InFlight, &key, sequence);
         }
     }
 
     pub(super) fn record_retained(&mut self, topic: &str, message: &Message, stored: Stored) {
         let wall = self.shared.wall;
         let key = topic.as_bytes();
-        self.journal
-            .append(Space::Retained, key, stored.version, |out| {
-                keep::write_message(message, wall, out);
-            });
+        let durability = self.topic_durability(key);
+        let awaited = self.is_awaited(durability);
+        if durability == Durability::Memory {
+            // What an earlier process kept must not come back in its place.
+            if stored.replaces_former {
+                let journal = self.journal.awaited(false);
+                journal.remove(Space::Retained, key, stored.replaced);
+            }
+            return;
+        }
+        let journal = self.journal.awaited(awaited);
+        journal.append(Space::Retained, key, stored.version, |out| {
+            keep::write_message(message, wall, out);
+        });
         if stored.replaced != 0 {
-            self.journal.remove(Space::Retained, key, stored.replaced);
+            journal.remove(Space::Retained, key, stored.replaced);
         }
     }
 
@@ -254,14 +316,22 @@ impl Worker {
     pub(super) fn record_cleared(&mut self, topic: &str, cleared: Cleared, now: Time) {
         let key = topic.as_bytes();
         let version = cleared.version;
-        self.journal.remove(Space::Retained, key, version);
+        let durability = self.topic_durability(key);
+        let is_former = cleared.writer.is_none();
+        if durability == Durability::Memory && !is_former {
+            return;
+        }
+        let awaited = durability != Durability::Memory && self.is_awaited(durability);
+        let journal = self.journal.awaited(awaited);
+        journal.remove(Space::Retained, key, version);
         let mine = cleared
             .writer
             .is_none_or(|by| usize::from(by) == self.index);
         if !self.journal.on || (mine && !cleared.mixed) {
             return;
         }
-        self.journal.append(Space::Cleared, key, version, |_| ());
+        let journal = self.journal.awaited(awaited);
+        journal.append(Space::Cleared, key, version, |_| ());
         if cleared.mixed {
             // It covers older messages, too: it goes at the next start.
             return;
@@ -285,8 +355,9 @@ impl Worker {
                 return;
             }
             let key = mark.topic.as_bytes();
-            self.journal.remove(Space::Retained, key, mark.version);
-            self.journal.remove(Space::Cleared, key, mark.version);
+            let journal = self.journal.awaited(false);
+            journal.remove(Space::Retained, key, mark.version);
+            journal.remove(Space::Cleared, key, mark.version);
             self.marks.pop_front();
         }
     }
@@ -296,12 +367,13 @@ impl Worker {
         if durable == 0 {
             return;
         }
+        let journal = self.journal.of(durable);
         let (durable, identifier) = (durable.to_be_bytes(), identifier.to_be_bytes());
         let key = [&durable[..], &identifier[..]];
         if held {
-            self.journal.put(Space::Received, &key, |_| ());
+            journal.put(Space::Received, &key, |_| ());
         } else {
-            self.journal.delete(Space::Received, &key);
+            journal.delete(Space::Received, &key);
         }
     }
 }

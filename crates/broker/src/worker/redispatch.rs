@@ -40,6 +40,8 @@ impl Worker {
             message: Some(message),
             sequence: outbound.sequence,
         };
-        self.deliver_to_group(&mut publication, &GroupRoute { group, members }, now);
+        let durability = self.topic_durability(publication.parts.topic);
+        let route = GroupRoute { group, members };
+        self.deliver_to_group(&mut publication, &route, durability, now);
     }
 }

@@ -9,6 +9,7 @@ use noctule_topics::Filter;
 
 use super::Worker;
 use super::timers::Timer;
+use crate::durability::UNAWAITED;
 use crate::journal::Space;
 use crate::keep::{self, KeptSession};
 use crate::key::SessionKey;
@@ -102,14 +103,14 @@ impl Restorer {
         let wall = self.shared.wall;
         let mut durable = || {
             let id = key.first_chunk().map(|id| u64::from_be_bytes(*id))?;
-            self.highest = self.highest.max(id);
+            self.highest = self.highest.max(id & !UNAWAITED);
             Some(id)
         };
         let text = |bytes| std::str::from_utf8(bytes).ok();
         match Space::from_u8(space)? {
             Space::Session => {
                 let kept = keep::read_session(value)?;
-                self.highest = self.highest.max(kept.durable);
+                self.highest = self.highest.max(kept.durable & !UNAWAITED);
                 self.sessions.insert(text(key)?.into(), kept);
             }
             Space::Subscription => {
@@ -284,7 +285,8 @@ impl Worker {
         match stray {
             Stray::Session(durable) => self.record_emptied(durable),
             Stray::Entry(space, topic, version) => {
-                self.journal.remove(space, topic.as_bytes(), version);
+                let journal = self.journal.awaited(false);
+                journal.remove(space, topic.as_bytes(), version);
             }
         }
     }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Worker;
 use super::deliver::Publication;
+use crate::durability::Durability;
 use crate::hooks::Hooked;
 use crate::key::SessionKey;
 use crate::message::{Message, remaining_expiry};
@@ -26,7 +27,8 @@ impl Worker {
             return ReasonCode::TOPIC_NAME_INVALID;
         };
         let own = is_own(topic);
-        if !own && !self.journal.ready() {
+        let kept = self.topic_durability(publication.parts.topic) != Durability::Memory;
+        if kept && !own && !self.journal.ready() {
             return ReasonCode::QUOTA_EXCEEDED;
         }
         if publication.parts.payload.is_empty() {
@@ -146,6 +148,8 @@ fn seen(message: &Message, now: Time) -> Hooked {
 pub(crate) struct Stored {
     pub version: u64,
     pub replaced: u64,
+    /// Whether what it replaced is on disk since an earlier process.
+    pub replaces_former: bool,
 }
 
 /// The version of a retained message that is cleared, and what else may be on disk.
@@ -174,6 +178,7 @@ impl crate::Shared {
         let old = retained.tree.get(topic);
         let (replaced, old_size) = old.map_or((0, 0), |old| (old.version, old.message.size()));
         let mixed = old.is_some_and(|old| old.mixed || old.writer.is_some_and(|by| by != writer));
+        let replaces_former = old.is_some_and(|old| old.writer.is_none());
         let new = old.is_none();
         let bytes = retained.bytes - old_size as u64 + size;
         let clients = retained.tree.len() as u64 - retained.own;
@@ -191,7 +196,11 @@ impl crate::Shared {
         };
         retained.tree.insert(topic, kept);
         self.count_retained(&mut retained, bytes);
-        Some(Stored { version, replaced })
+        Some(Stored {
+            version,
+            replaced,
+            replaces_former,
+        })
     }
 
     /// What was cleared, if there was a message.

@@ -7,7 +7,9 @@ use smallvec::SmallVec;
 
 use super::Worker;
 use super::deliver::{Publication, Terms};
+use super::record::Place;
 use crate::batch::Item;
+use crate::durability::Durability;
 use crate::group::{Draw, Member};
 use crate::key::SessionKey;
 use crate::options::QueueFull;
@@ -25,7 +27,7 @@ impl Worker {
         now: Time,
     ) -> ReasonCode {
         let topic = publication.parts.topic;
-        let (route, hit) = self.routes.lend(&self.shared.subscriptions, topic, seen);
+        let (route, hit) = self.routes.lend(&self.shared, topic, seen);
         let reason = self.follow(publication, &route, now);
         self.routes.give_back(seen, route);
         let counters = self.counters();
@@ -74,7 +76,7 @@ impl Worker {
             }
         }
         for group in &route.groups {
-            self.deliver_to_group(publication, group, now);
+            self.deliver_to_group(publication, group, route.durability, now);
         }
         ReasonCode::SUCCESS
     }
@@ -84,6 +86,7 @@ impl Worker {
         &mut self,
         publication: &mut Publication<'_>,
         route: &GroupRoute,
+        durability: Durability,
         now: Time,
     ) {
         let Some(member) = self.choose_member(publication, route) else {
@@ -99,12 +102,17 @@ impl Worker {
             identifier => SmallVec::from_slice(&[identifier]),
         };
         let qos = publication.head.qos.min(grant.qos);
-        if self.journal.on && grant.durable != 0 && qos != QoS::AtMostOnce {
+        let kept = self.journal.on && durability != Durability::Memory;
+        if kept && grant.durable != 0 && qos != QoS::AtMostOnce {
             if publication.sequence == 0 {
                 publication.sequence = self.shared.sequence.draw();
             }
             let group = Some(&*route.group.name);
-            self.record_queued(grant.durable, publication, qos, retain, &identifiers, group);
+            let place = Place {
+                durable: grant.durable,
+                durability,
+            };
+            self.record_queued(place, publication, qos, retain, &identifiers, group);
         }
         if key.worker() == self.index {
             let terms = Terms {

@@ -37,7 +37,7 @@ impl Worker {
         let identifier = subscribe
             .properties
             .variable(PropertyId::SubscriptionIdentifier);
-        let recorded = self.journal.len();
+        let promised = self.journal.promised();
         let mut reasons: SmallVec<[u8; 16]> = SmallVec::new();
         let mut walks: SmallVec<[RetainedWalk; 4]> = SmallVec::new();
         for (place, request) in subscribe.filters().enumerate() {
@@ -55,7 +55,7 @@ impl Worker {
             properties: Properties::EMPTY,
             reasons: &reasons,
         };
-        self.gate_since(id, recorded);
+        self.gate_since(id, promised);
         self.write_packet(id, &Packet::Suback(suback));
         for walk in walks {
             self.begin_retained(key, walk);
@@ -208,7 +208,7 @@ impl Worker {
             return;
         };
         let key = connection.session;
-        let recorded = self.journal.len();
+        let promised = self.journal.promised();
         let mut reasons: SmallVec<[u8; 16]> = SmallVec::new();
         for filter in unsubscribe.filters() {
             reasons.push(self.unsubscribe(key, filter).0);
@@ -218,7 +218,7 @@ impl Worker {
             properties: Properties::EMPTY,
             reasons: &reasons,
         };
-        self.gate_since(id, recorded);
+        self.gate_since(id, promised);
         self.write_packet(id, &Packet::Unsuback(unsuback));
     }
 

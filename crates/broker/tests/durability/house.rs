@@ -16,7 +16,8 @@ pub struct House {
     pub disk: Disk,
     /// Records a worker made that are not on the disk.
     waiting: Vec<(usize, u64, Records)>,
-    options: Options,
+    /// Of the next start.
+    pub options: Options,
     /// Wall-clock milliseconds at the rig's time 0.
     wall: u64,
     starts: u64,

@@ -3,6 +3,7 @@
 mod disk;
 mod gates;
 mod house;
+mod mixed;
 mod recovery;
 #[expect(dead_code, reason = "the tests of the protocol need more of it")]
 #[path = "../protocol/rig.rs"]

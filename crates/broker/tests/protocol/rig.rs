@@ -58,6 +58,8 @@ pub struct Hello<'a> {
     pub receive_maximum: u16,
     /// Topic, delay in seconds.
     pub will: Option<(&'a str, u32)>,
+    /// The place of the listener it comes in through.
+    pub listener: u16,
 }
 
 impl Default for Hello<'_> {
@@ -69,6 +71,7 @@ impl Default for Hello<'_> {
             expiry: 0,
             receive_maximum: 0,
             will: None,
+            listener: 0,
         }
     }
 }
@@ -150,7 +153,11 @@ impl Rig {
     pub fn knock(&mut self, name: &str, hello: Hello<'_>) -> Peerage {
         let worker = self.shared.worker_of(name);
         let deadline = self.now.after_seconds(10);
-        let id = self.workers[worker].accepted(Peer::default(), deadline, self.now);
+        let peer = Peer {
+            listener: hello.listener,
+            ..Peer::default()
+        };
+        let id = self.workers[worker].accepted(peer, deadline, self.now);
         let peer = Peerage {
             worker,
             id,
