@@ -33,6 +33,8 @@ class Principal:
     """For `%{name}` in filters."""
     own_rules: tuple["Rule", ...] = ()
     """Rules that came with the proof, looked at before the configured ones."""
+    restricted: bool = False
+    """Whether it is denied what no rule allows even where there is no rule at all."""
 
 
 class Rule(BaseModel):
@@ -129,7 +131,7 @@ def engine_rules(rules: Sequence[Rule], principal: Principal) -> list[EngineRule
     RuleError where a name of the client's cannot be put into a denying rule.
     """
     everything = (*principal.own_rules, *rules)
-    if not everything:
+    if not everything and not principal.restricted:
         return None
     return [
         each
