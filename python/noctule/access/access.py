@@ -5,11 +5,11 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
 
 from noctule.access.chain import Denied, Identity, Link, Mechanism
+from noctule.access.directory import Directory
 from noctule.access.errors import RuleError
-from noctule.access.rules import Principal, Rule, engine_rules, rules_from
+from noctule.access.rules import Principal, Rule, effective_rules, engine_rules, rules_from
 from noctule.access.sources import RuleSource, RuleSources
 from noctule.broker import (
     Accept,
@@ -27,12 +27,6 @@ __all__ = ["Access"]
 BAD_USER_NAME_OR_PASSWORD = 0x86
 NOT_AUTHORIZED = 0x87
 BAD_METHOD = 0x8C
-
-# Without rules everybody may do everything, except look into the broker from afar.
-WITHOUT_RULES = (
-    Rule(permission="deny", actions=("subscribe", "receive"), filter="$SYS/#"),
-    Rule(),
-)
 
 logger = logging.getLogger("noctule.access")
 
@@ -56,7 +50,10 @@ class Access:
         groups: Mapping[str, Iterable[str]] | None = None,
         allow_anonymous: bool = False,
         anonymous_listeners: Iterable[int] = (),
+        directory: Directory | None = None,
     ) -> None:
+        self.directory = directory
+        """Users and rules to be edited, where they are; to be named as link and source, too."""
         self._links = tuple(links)
         self._mechanisms = {each.method: each for each in mechanisms}
         self._rules = rules_from(rules)
@@ -69,6 +66,7 @@ class Access:
         # By client identifier, or by address where the broker makes up the identifier.
         self._principals: dict[object, Principal] = {}
         self._most_principals = 1024
+        self._tidying: asyncio.Task[None] | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -143,11 +141,20 @@ class Access:
         )
 
         def rules() -> list[EngineRule] | None:
-            self._principals[request.client or (request.address, request.port)] = principal
+            self._remember(request, principal)
             return self._bind(principal)
 
         # Bound when the engine is told: rules may change while others are still asked.
         return Accept(data, identity.user, rules, identity.expires_at)
+
+    def _remember(self, request: AuthenticationRequest, principal: Principal) -> None:
+        self._principals[request.client or (request.address, request.port)] = principal
+        if len(self._principals) > self._most_principals and self._tidying is None:
+            self._tidying = asyncio.create_task(self._push())
+            self._tidying.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Task[None]) -> None:
+        self._tidying = None
 
     def _groups_of(self, user: str | None) -> frozenset[str]:
         configured = (name for name, users in self._groups.items() if user in users)
@@ -159,10 +166,7 @@ class Access:
         principal = dataclasses.replace(principal, groups=groups, restricted=restricted)
         if not self._sources.are_loaded:
             return []
-        bound = engine_rules(self.rules, principal)
-        if bound is None and not is_local(principal.address):
-            return engine_rules(WITHOUT_RULES, principal)
-        return bound
+        return engine_rules(effective_rules(self.rules, principal), principal)
 
     def _bind_safely(self, principal: Principal) -> list[EngineRule] | None:
         """The same for a session that is there: rules that cannot be bound allow nothing."""
@@ -206,6 +210,7 @@ class Access:
         """
         await other._sources.require()
         asking, links, sources = set(self._asking), self._links, self._sources
+        self.directory = other.directory
         self._sources = other._sources
         self._sources.tell(self._put_in_force)
         if self._sessions is not None:
@@ -234,17 +239,26 @@ class Access:
                 await self._sessions.disconnect(client.client, NOT_AUTHORIZED)
 
     async def _push(self) -> None:
-        """Give every session its rules. What is accepted meanwhile has them already."""
+        """Give every session its rules; they hold once this returns.
+
+        What is accepted meanwhile has them already.
+        """
         if self._sessions is None:
             return
+        before = set(self._principals)
         clients = await self._sessions.clients()
         principals: dict[object, Principal] = {}
         for client in clients:
             key, principal = self._principal_of(client)
             principals[key] = principal
             self._sessions.set_permissions(client.client, self._bind_safely(principal))
+        if clients:
+            # A worker answers in turn, so by now it has taken the rules.
+            await self._sessions.clients()
         if len(self._principals) > self._most_principals:
-            self._principals = principals
+            # Those who came in meanwhile are not among the clients yet.
+            late = {key: each for key, each in self._principals.items() if key not in before}
+            self._principals = principals | late
             self._most_principals = max(1024, 2 * len(principals))
 
     def _principal_of(self, client: Client) -> tuple[object, Principal]:
@@ -257,8 +271,3 @@ class Access:
         return client.client, Principal(
             client.client, user, address=client.address, listener=client.listener
         )
-
-
-def is_local(address: str | None) -> bool:
-    """Whether it is this machine's own, or no network address at all."""
-    return address is None or ip_address(address).is_loopback

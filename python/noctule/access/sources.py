@@ -7,7 +7,7 @@ nobody in. Where there is a source, what no rule allows is denied, though it hol
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -138,12 +138,13 @@ class RuleSources:
             if first and before is not None:
                 return
             found = await self._sources[number].load()
-            if found == before:
+            revoked, found = found.revoked, replace(found, revoked=frozenset())
+            if found == before and not revoked:
                 return
             self._sets[number] = found
         if before is not None:
             logger.info("%s: %d rules", self._sources[number].name, len(found.rules))
-        await self._changed(found.revoked)
+        await self._changed(revoked)
 
 
 class AclFile:
