@@ -24,6 +24,9 @@ from noctule.protocol.events import Connected, Event, Subscribed, Unsubscribed
 
 __all__ = ["run"]
 
+QUIET_SECONDS = 1.0
+"""Nothing says that all retained messages have come; so long without one does."""
+
 
 def run(settings: Settings) -> int:
     """Subscribe, and print until the settings say that it is enough."""
@@ -74,6 +77,8 @@ class Subscriber:
         self._shown = 0
         self._removed = 0
         self._removing = 0
+        # When it will have been quiet for long enough; None: no matter.
+        self._quiet_at: float | None = None
         self._is_told = settings.remove_retained and sys.stderr.isatty()
 
     def run(self) -> int:
@@ -91,7 +96,10 @@ class Subscriber:
             if until is not None and now >= until:
                 tell(settings, f"timed out after {settings.timeout:g} s")
                 return TIMED_OUT
-            times = [moment for moment in (until, tick) if moment is not None]
+            if self._quiet_at is not None and now >= self._quiet_at:
+                self._is_over = True
+                continue
+            times = [each for each in (until, tick, self._quiet_at) if each is not None]
             try:
                 self._handle(self._link.wait(min(times) if times else None))
             except LostError as lost:
@@ -187,6 +195,13 @@ class Subscriber:
             if code >= 0x80:
                 self._refused(topic_filter, told(code))
         if self._settings.exit_after_subscribing and not self._awaited:
+            self._end_or_clean_up()
+
+    def _end_or_clean_up(self) -> None:
+        """-E ends here, but not a clean-up: retained messages come behind SUBACK."""
+        if self._settings.remove_retained:
+            self._quiet_at = time.monotonic() + QUIET_SECONDS
+        else:
             self._is_over = True
 
     def _unsubscribed(self) -> None:
@@ -195,6 +210,8 @@ class Subscriber:
 
     def _take(self, message: Message) -> None:
         settings = self._settings
+        if self._quiet_at is not None:
+            self._quiet_at = time.monotonic() + QUIET_SECONDS
         if settings.retained_only and not message.retain:
             self._is_over = True
             return

@@ -122,6 +122,18 @@ async def test_remove_retained_ends_and_removes(tmp_path: Path) -> None:
         assert left.stdout == b"t/1 kept\n"
 
 
+async def test_clean_up_ends_when_nothing_is_left(tmp_path: Path) -> None:
+    async with Stage(tmp_path) as stage:
+        for number in range(3):
+            message = ("-t", f"t/{number}", "-m", "kept", "-r")
+            await stage.run(*stage.noctule("pub", *message))
+        removal = stage.noctule("sub", "-t", "t/#", "--remove-retained", "-E", "-v")
+        outcome = await stage.run(*removal)
+        assert outcome.code == 0
+        assert outcome.stdout.count(b"kept") == 3
+        assert (await stage.run(*removal)).stdout == b""
+
+
 async def test_random_filter_shows_a_share(tmp_path: Path) -> None:
     async with Stage(tmp_path) as stage:
         share = ("-t", "t", "--random-filter", "50", "-C", "1000")

@@ -179,6 +179,36 @@ def test_replay_shows_a_bar(broker: ServedBroker, spawn: Spawn, tmp_path: Path) 
     assert piped.stderr == b""
 
 
+def test_retained_clean_up_counts(broker: ServedBroker, spawn: Spawn) -> None:
+    for number in range(3):
+        publish(broker.port, "-t", f"clean/{number}", "-m", "x", "-r")
+    child = spawn(
+        "sub", "-p", str(broker.port), "-t", "clean/#", "--remove-retained", "-E", "--plain",
+    )  # fmt: skip
+    child.expect("1 removed .*3 removed ")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_bench_shows_how_far_it_is(broker: ServedBroker, spawn: Spawn) -> None:
+    child = spawn("bench", "-p", str(broker.port), "--duration", "2", "--rate", "200")
+    child.expect("running .*━.*/s".encode())
+    child.expect("latency p99")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_interrupt_ends_a_publisher_with_130(broker: ServedBroker, spawn: Spawn) -> None:
+    child = spawn("pub", "-p", str(broker.port), "-t", "t", "-l", "-d")
+    child.expect("CONNACK")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+
+
 def test_password_is_asked_for(spawn: Spawn) -> None:
     child = spawn("pub", "-p", "1", "-u", "alice", "--ask-password", "-t", "t", "-m", "x")
     child.expect_exact("Password of alice at localhost: ")

@@ -270,8 +270,8 @@ FLAGS = (
     Flag(("--retained-only",), "retained_only", Kind.SWITCH, "s", "selection",
          "Show retained messages alone, and end at the first other one."),
     Flag(("--remove-retained",), "remove_retained", Kind.SWITCH, "s", "selection",
-         "Remove each retained message that comes, -T apart. With --retained-only and -E "
-         "it ends when all are gone."),
+         "Remove each retained message that comes, -T apart. With -E it ends when none has "
+         "come for a second."),
     Flag(("--random-filter",), "random_filter", Kind.NUMBER, "s", "selection",
          "Show this share of the messages, by chance.", "PERCENT", (0.1, 100)),
     # --- How messages are shown ---
