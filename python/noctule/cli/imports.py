@@ -132,8 +132,13 @@ def print_report(move: Move, written: list[Path]) -> None:
         click.echo(f"{click.style('!', fg='yellow')} {problem}")
     if move.state is not None:
         print_state(move)
+    done = click.style("✓", fg="green")
+    if written and move.state is not None:
+        click.echo(f"{done} {move.data_dir} is filled with them")
     for path in written:
-        click.echo(f"{click.style('✓', fg='green')} {path} is written")
+        click.echo(f"{done} {path} is written")
+    if written:
+        click.echo(f"\nStart the broker: noctule serve --config {written[0]}")
 
 
 def print_state(move: Move) -> None:
@@ -141,7 +146,7 @@ def print_state(move: Move) -> None:
     state = move.state
     assert state is not None
     click.echo(
-        f"{click.style('✓', fg='green')} {move.translation.database}: "
+        f"{click.style('·', fg='cyan')} {move.translation.database}: "
         f"{len(state.sessions):,} sessions, {state.subscriptions:,} subscriptions, "
         f"{state.queued:,} queued messages, {len(state.retained):,} retained messages"
     )

@@ -1,6 +1,6 @@
 """What Mosquitto has kept, as the lines of JSON that `noctule store import` reads.
 
-The form is described in docs/store.md: a session before what belongs to it, a queue in the
+The form is described in docs/durability.md: a session before what belongs to it, a queue in the
 order in which it is sent.
 """
 

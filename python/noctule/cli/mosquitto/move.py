@@ -14,13 +14,13 @@ from noctule.cli.mosquitto.state import KeptState, state_of
 from noctule.cli.mosquitto.toml import toml_text
 from noctule.cli.mosquitto.translation import Outcome, Translation, translate
 from noctule.cli.mosquitto.users import user_lines
+from noctule.cli.progress import Progress
 
 __all__ = ["CONFIGURATION", "DATA", "Move", "MoveError"]
 
 CONFIGURATION = "noctule.toml"
 USERS = "users.pw"
 RULES = "acl"
-STATE = "state.jsonl"
 DATA = "data"
 SECRET_MODE = 0o600
 
@@ -61,11 +61,11 @@ class Move:
             paths[self.target / USERS] = self._users
         if self._rules is not None:
             paths[self.target / RULES] = self._rules
-        if self.state is not None:
-            paths[self.target / STATE] = b"".join(lines_of(self.state)).decode()
         for path in paths:
             if path.exists():
                 raise MoveError(f"{path} is there already; choose another directory with --to")
+        if self.state is not None:
+            self._fill_store(self.state)
         self.target.mkdir(parents=True, exist_ok=True)
         for path, text in paths.items():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE)
@@ -73,6 +73,19 @@ class Move:
                 file.write(text)
         self._check()
         return list(paths)
+
+    def _fill_store(self, state: KeptState) -> None:
+        """First of all, because it can fail: a store that is not empty is left alone."""
+        from noctule._engine import StoreError, store_import
+
+        # A line each, and the first one besides.
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        total = 1 + len(state.sessions) + state.subscriptions + state.queued + len(state.retained)
+        with Progress("import", total) as progress:
+            try:
+                store_import(self.data_dir, lines_of(state), progress.update)
+            except StoreError as error:
+                raise MoveError(f"{error}; --data-dir names another directory") from error
 
     def _check(self) -> None:
         """Whether a broker would start with it: certificates and keys are looked at, too."""
