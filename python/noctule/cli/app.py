@@ -1,5 +1,6 @@
 """The commands by name; each lives in a module of its own, imported when it is called."""
 
+import os
 from importlib import import_module
 from keyword import iskeyword
 
@@ -102,6 +103,9 @@ def noctule() -> None:
     noctule config > noctule.toml      every option, commented
     noctule COMMAND --help             what a command takes
     """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        # click knows of neither; the commands' contexts take this one's word.
+        click.get_current_context().color = False
 
 
 with_examples(noctule)

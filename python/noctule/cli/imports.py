@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +112,8 @@ def report(move: Move, written: list[Path]) -> dict[str, Any]:
 
 
 def print_report(move: Move, written: list[Path]) -> None:
-    """What has been done, for people."""
+    """What has been done, for people; as wide as the terminal."""
+    columns = shutil.get_terminal_size((120, 24)).columns
     for kind, title in TITLES.items():
         found = [each for each in move.outcomes if each.kind == kind]
         if not found:
@@ -122,11 +125,19 @@ def print_report(move: Move, written: list[Path]) -> None:
         place_width = max(len(place) for place in places)
         text_width = min(max(len(text) for text in texts), WIDEST_DIRECTIVE)
         for each, place, text in zip(found, places, texts, strict=True):
-            click.echo(
-                f"  {click.style(mark, fg=colour)} "
-                f"{click.style(f'{place:{place_width}}', dim=True)}  "
-                f"{text:{text_width}} {click.style('→', dim=True)} {each.text}"
-            )
+            head = f"  {click.style(mark, fg=colour)} "
+            head += click.style(f"{place:{place_width}}", dim=True) + f"  {text:{text_width}}"
+            indent = 6 + place_width
+            room = columns - indent - max(len(text), text_width) - 3
+            arrow = click.style("→", dim=True)
+            if len(each.text) <= room:
+                click.echo(f"{head} {arrow} {each.text}")
+                continue
+            click.echo(head.rstrip())
+            first, *rest = textwrap.wrap(each.text, max(30, columns - indent - 2))
+            click.echo(" " * indent + f"{arrow} {first}")
+            for line in rest:
+                click.echo(" " * (indent + 2) + line)
         click.echo()
     for problem in move.problems:
         click.echo(f"{click.style('!', fg='yellow')} {problem}")

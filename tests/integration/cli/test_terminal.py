@@ -80,6 +80,19 @@ def test_no_colours_where_nobody_wants_them(
 
 
 @pytest.mark.parametrize(
+    ("variables", "is_colourful"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_commands_of_click_know_about_colours_too(
+    spawn: Spawn, variables: dict[str, str], is_colourful: bool
+) -> None:
+    child = spawn("topics", "lint", "a#", **variables)
+    child.expect(pexpect.EOF)
+    assert b"error" in child.before
+    assert (b"\x1b" in child.before) == is_colourful
+
+
+@pytest.mark.parametrize(
     ("arguments", "line"),
     [(("-v",), b"fingers/t kept\r\n"), (("--plain",), b"kept\r\n"), (("-F", "%p!"), b"kept!\r\n")],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ DATA = "data"
 SECRET_MODE = 0o600
 
 
+ANSWER_SECONDS = 0.5
+
+
 class MoveError(Exception):
     """The move cannot be made; nothing has been written."""
 
@@ -43,6 +47,7 @@ class Move:
         self.problems: list[str] = []
         self.translation: Translation = translate(read_directives(source))
         self.state: KeptState | None = self._read_state()
+        self._look_for_a_broker()
         self._users = self._read_users()
         self._rules = self._read_rules()
         self._complete_options()
@@ -117,6 +122,19 @@ class Move:
         except DatabaseError as error:
             raise MoveError(str(error)) from error
 
+    def _look_for_a_broker(self) -> None:
+        """A Mosquitto that runs has more than its database says: it saves now and then."""
+        if self.state is None:
+            return
+        for listener in self.translation.listeners:
+            if not _is_answering(listener):
+                continue
+            self.problems.append(
+                f"something answers at port {listener['port']}: if it is Mosquitto, stop it first "
+                "and import again, because its database is complete only when it has ended"
+            )
+            return
+
     def _read_users(self) -> str | None:
         """The users whose passwords can be checked, as a file of ours has them."""
         translation = self.translation
@@ -157,3 +175,14 @@ class Move:
             options[""] |= {"data_dir": str(self.data_dir), "durability": "disk"}
         else:
             options[""]["durability"] = "memory"
+
+
+def _is_answering(listener: dict[str, Any]) -> bool:
+    """Whether somebody on this machine listens there."""
+    if listener.get("host") not in ("127.0.0.1", "localhost", "0.0.0.0"):  # noqa: S104
+        return False
+    try:
+        socket.create_connection(("127.0.0.1", listener["port"]), ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -263,6 +264,26 @@ def test_nothing_is_written_over(source: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "is there already" in result.output
     assert [path.name for path in target.iterdir()] == ["users.pw"]
+
+
+def test_broker_that_still_runs_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "mosquitto.db").write_bytes(b"\0\xb5\0mosquitto db\0\0\0\0\0\0\0\6")
+    file = tmp_path / "m.conf"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        lines = f"listener {port} 127.0.0.1\npersistence true\npersistence_location {tmp_path}\n"
+        file.write_text(lines)
+        running = run(str(file), "--dry-run")
+    stopped = run(str(file), "--dry-run")
+    assert f"something answers at port {port}" in running.output
+    assert "something answers" not in stopped.output
+
+
+def test_long_reports_are_wrapped(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = run(str(source), "--dry-run").output.splitlines()
+    assert any(line.strip().startswith("→ what the broker says") for line in lines)
+    assert max(len(line) for line in lines if "→" in line and str(source.parent) not in line) <= 60
 
 
 def test_broken_rules_and_certificates_are_told(source: Path, tmp_path: Path) -> None:
