@@ -191,6 +191,15 @@ async def test_something_else_listens_there(tmp_path: Path, answer: bytes | None
     assert name == "MQTT"
     assert "does not answer CONNECT in any version" in said
     assert "is it an MQTT broker?" in advised
+    if answer is not None and answer.startswith(b"HTTP"):
+        assert steps["MQTT 5.0"][0][1].endswith(" speaks HTTP")
+
+
+async def test_tls_where_nobody_asked_for_it(tmp_path: Path, serve: Serve) -> None:
+    steps, code = await examined(tmp_path, "-h", "127.0.0.1", "-p", str(serve(secure("server"))))
+    assert code == 1
+    assert steps["MQTT 5.0"][0][1].endswith(" speaks TLS")
+    assert failure(steps)[0] == "MQTT"
 
 
 async def test_no_such_name(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What pub and sub send, seen by a server that takes the packets apart."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -343,6 +344,29 @@ async def test_broken_protocol_is_not_taken_for_silence(tmp_path: Path) -> None:
     assert code == 1
     assert "the server broke the protocol: " in stderr
     assert "hung up" not in stderr
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(
+    shutil.which("mosquitto_sub") is None, reason="mosquitto-clients is not installed"
+)
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [("31", 2), ("311", 1), ("311", 3), ("311", 5), ("5", 0x80), ("5", 0x87), ("5", 0x8A)],
+)
+async def test_exit_codes_of_refusals_are_theirs(tmp_path: Path, version: str, code: int) -> None:
+    codes = []
+    for program in (("mosquitto_sub",), (*NOCTULE, "sub")):
+        async with serving(Server(code)) as server:
+            process = await asyncio.create_subprocess_exec(
+                *program, "-p", str(server.port), "-V", version, "-t", "t", "-i", "me", "-W", "20",
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                env=environment(tmp_path),
+            )  # fmt: skip
+            async with asyncio.timeout(30):
+                await process.communicate()
+            codes.append(process.returncode)
+    assert codes == [code, code]
 
 
 class HangingUp(Server):

@@ -16,7 +16,9 @@ from noctule.protocol import ReasonCode, ReturnCode, Version
 
 __all__ = [
     "CONNECTION_LOST",
+    "HTTP",
     "TIMED_OUT",
+    "TLS_ALERT",
     "CommandError",
     "ConnectError",
     "LostError",
@@ -25,6 +27,10 @@ __all__ = [
     "hung_up",
     "told",
 ]
+
+# How an answer begins that is none of MQTT: a record with an alert, and a status line.
+TLS_ALERT = b"\x15\x03"
+HTTP = b"HT"
 
 # Exit codes, as Mosquitto's tools have them. A refusal's is the code in CONNACK.
 CONNECTION_LOST = 7
@@ -143,7 +149,9 @@ def _tls_error(where: str, error: OSError) -> ConnectError:
         elif "expired" in said or "not yet" in said:
             advice = "it has to be renewed; or the clock of this machine is wrong"
         return ConnectError(f"the certificate of {where} does not hold ({said})", advice)
-    reason = (getattr(error, "reason", None) or str(error)).lower().replace("_", " ")
+    # Without a reason the text is "[SSL] what (_ssl.c:1006)".
+    said = str(error).partition("] ")[2].partition(" (_ssl")[0] or str(error)
+    reason = (getattr(error, "reason", None) or said).lower().replace("_", " ")
     if "version number" in reason or "record layer" in reason or "unexpected eof" in reason:
         return ConnectError(
             f"{where} does not speak TLS ({reason})", "leave TLS out, or give the port for it"
@@ -163,8 +171,12 @@ def _tls_error(where: str, error: OSError) -> ConnectError:
     )
 
 
-def hung_up(where: str, version: Version) -> ConnectError:
-    """The server closed the connection where CONNACK should have come."""
+def hung_up(where: str, version: Version, first: bytes = b"") -> ConnectError:
+    """The server closed the connection where CONNACK should have come; `first` came instead."""
+    if first[:2] == TLS_ALERT:
+        return ConnectError(f"{where} speaks TLS", "use it: --cafile FILE, or --tls")
+    if first[:2] == HTTP:
+        return ConnectError(f"{where} speaks HTTP", "give the port for MQTT, or --ws")
     name = "MQTT 5.0" if version is Version.V5 else "this version of MQTT"
     return ConnectError(
         f"{where} hung up without an answer",

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 
 from noctule.cli.connection.errors import (
+    HTTP,
+    TLS_ALERT,
     ConnectError,
     LostError,
     RefusedError,
@@ -39,6 +41,7 @@ __all__ = ["Link"]
 Trace = Callable[[str, bytes], None]
 
 CLOSE_SECONDS = 5.0
+FIRST_BYTES = 16
 MAX_UNSENT_BYTES = 1_048_576
 """Beyond this much unsent, who publishes has to wait."""
 
@@ -70,6 +73,8 @@ class Link:
         self._password = password_of(settings)
         self._stream: Stream | None = None
         self._out = bytearray()
+        # The first bytes of the connection, which show a server of something else.
+        self._first = b""
         # What came together with CONNACK.
         self._early: list[Event] = []
         self._failure: Exception | None = None
@@ -90,6 +95,7 @@ class Link:
         """Connects and waits for CONNACK; ConnectError or RefusedError says why not."""
         self._failure = None
         self.connected = None
+        self._first = b""
         self._early = []
         self._out.clear()
         self._stream = open_stream(self._settings)
@@ -119,9 +125,9 @@ class Link:
                         "is it an MQTT broker?",
                     )
         except LostError as error:
-            if not error.is_silent:
-                raise ConnectError(f"{self.where}: {error}") from error
-            raise hung_up(self.where, self.session.options.version) from error
+            if error.is_silent or self._first[:2] in (HTTP, TLS_ALERT):
+                raise hung_up(self.where, self.session.options.version, self._first) from error
+            raise ConnectError(f"{self.where}: {error}") from error
         except BaseException:
             self._drop()
             raise
@@ -258,6 +264,7 @@ class Link:
         if not data:
             self._lost(None)
             return
+        self._first = self._first or data[:FIRST_BYTES]
         if self._trace is not None:
             self._trace("received", data)
         self.session.receive_data(data, time.monotonic())
