@@ -10,6 +10,7 @@ PYTEST ?=
 SEEDS ?= 10000
 FIRST_SEED ?= 0
 KILLS ?= 1000
+CUTS ?= 1000
 BENCH ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
@@ -17,7 +18,7 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation torture test-python lint format types bench bench-sizes \
+.PHONY: help build serve test test-rust simulation torture power disk-faults test-python lint format types bench bench-sizes \
 	bench-gil bench-client instructions conformance docs docs-check generated-check clean
 
 help: ## list the targets
@@ -57,6 +58,14 @@ simulation: ## more seeds of the simulation: SEEDS=10000, from FIRST_SEED=0 on
 
 torture: build ## kill -9 the broker under load and count what it kept: KILLS=1000
 	NOCTULE_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/durability
+
+power: ## cut the power of the store and of a whole broker at random moments: CUTS=1000
+	NOCTULE_POWER_CUTS=$(CUTS) \
+		$(CARGO) test --release --package noctule-store --package noctule-server --test power
+
+disk-faults: ## fail every write and sync of a workload, and flip every bit of a small store
+	NOCTULE_EVERY_FAULT=1 $(CARGO) test --release --package noctule-store --test faults
+	NOCTULE_BIT_STEP=1 $(CARGO) test --release --package noctule-store --test damage
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
 	$(BIN)/python -m pytest $(PYTEST)

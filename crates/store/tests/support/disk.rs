@@ -1,5 +1,6 @@
 //! Running a test in a process of its own, on a disk that keeps a trace and can fail
-//! (`tests/shim/disk.c`), and putting together what is left of that disk after a cut.
+//! (`tests/shim/disk.c`), and putting together what is left of that disk after a cut. The
+//! server's tests use it, too.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,13 +8,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::workload::Numbers;
+/// A small generator of numbers that look random: xorshift64*.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 11) % bound
+    }
+}
 
 /// Builds the shim, once.
 pub fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shim/disk.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/tests/shim/disk.c");
         let name = format!("noctule-disk-{}.so", std::process::id());
         let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let built = Command::new("cc")

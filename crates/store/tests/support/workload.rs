@@ -3,6 +3,7 @@
 //! the space of each worker there must be what its first k batches leave, and k not
 //! less than what was acknowledged.
 
+pub use super::disk::Numbers;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +17,6 @@ pub const WORKERS: usize = 3;
 /// The key that says how many batches there were.
 const COUNT: &[u8] = b"count";
 const QUEUES: u64 = 5;
-
-/// A small generator of numbers that look random: xorshift64*.
-pub struct Numbers(pub u64);
-
-impl Numbers {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 11) % bound
-    }
-}
 
 /// Batch `n` (from 1) of a worker.
 pub fn ops(worker: usize, n: u64) -> Vec<Op> {
