@@ -28,6 +28,8 @@ class Peer:
         self.client: Client | None = None
         self.has_session = False
         """The broker has said, in a CONNACK that came, that it keeps a session for us."""
+        self.heard = 0
+        """Packets that were handled."""
         self._identifier = 0
 
     @property
@@ -69,6 +71,7 @@ class Peer:
                 self.lose()
                 return
             self.handle(packet)
+            self.heard += 1
         if self.client is not None:
             self.act()
 
