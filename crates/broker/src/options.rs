@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::durability::{Durability, DurabilityRule};
+use crate::policy::Policy;
 
 /// The broker's options, as the border hands them over (JSON, same keys).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +23,21 @@ pub struct Options {
     pub protocol: Protocol,
     /// Whether a CONNECT is put to an authenticator before it is answered.
     pub authentication: bool,
+    /// By listener; empty where none has any.
+    #[serde(skip)]
+    pub policies: Vec<Policy>,
+}
+
+impl Options {
+    /// What stands in front of the names that clients of a listener know.
+    #[inline]
+    pub(crate) fn prefix(&self, listener: u16) -> Option<&str> {
+        if self.policies.is_empty() {
+            return None;
+        }
+        let policy = self.policies.get(usize::from(listener))?;
+        (!policy.topic_prefix.is_empty()).then_some(&*policy.topic_prefix)
+    }
 }
 
 /// Seconds, 10 by default.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use noctule_broker::Durability;
+use noctule_broker::{Durability, Policy};
 
 use crate::proxy::Network;
 use crate::tls::{ClientCertificates, TlsOptions, TlsVersion};
@@ -12,6 +12,12 @@ use crate::transport::Door;
 
 /// Longest path of a Unix socket: `sun_path` of Linux and its closing zero.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// Bytes of a topic prefix: names have to fit behind it.
+const MAX_PREFIX_BYTES: usize = 1_024;
+
+/// Whatever a packet limit is, small packets get through.
+const MIN_PACKET_BYTES: u32 = 64;
 
 /// Where to accept connections, and how. Options of a scheme that a listener does not have
 /// must keep their defaults.
@@ -36,6 +42,15 @@ pub struct ListenerOptions {
     pub max_connections: u64,
     /// Connections at once on this listener whose CONNECT has not come; 0: no limit.
     pub max_handshakes: u64,
+    /// Put in front of every topic name and filter of its clients, and taken off again; empty, or
+    /// ends with a slash.
+    pub topic_prefix: String,
+    /// Highest QoS of its clients.
+    pub maximum_qos: u8,
+    /// Largest packet taken; 0: as for all.
+    pub max_packet_bytes: u32,
+    /// Longest keep alive; 0: as for all.
+    pub max_keep_alive_seconds: u16,
     /// Addresses and networks of proxies, which begin every connection with a PROXY header.
     #[serde(deserialize_with = "networks")]
     pub proxy_protocol_from: Vec<Network>,
@@ -99,6 +114,10 @@ impl Default for ListenerOptions {
             durability: None,
             max_connections: 0,
             max_handshakes: 16_384,
+            topic_prefix: String::new(),
+            maximum_qos: 2,
+            max_packet_bytes: 0,
+            max_keep_alive_seconds: 0,
             proxy_protocol_from: Vec::new(),
             tls_certificate: Vec::new(),
             tls_key: Vec::new(),
@@ -129,6 +148,7 @@ impl ListenerOptions {
         let scheme = self.scheme.as_str();
         let default = ListenerOptions::default();
         self.check_place()?;
+        self.check_policy()?;
         if !self.scheme.has_tls() {
             let keys = [
                 ("tls_certificate", self.tls_certificate.is_empty()),
@@ -153,6 +173,37 @@ impl ListenerOptions {
         }
         self.check_tls()?;
         self.check_websocket()
+    }
+
+    fn check_policy(&self) -> Result<(), String> {
+        if self.maximum_qos > 2 {
+            return Err("maximum_qos: 0, 1 or 2".into());
+        }
+        if self.max_packet_bytes != 0 && self.max_packet_bytes < MIN_PACKET_BYTES {
+            return Err(format!(
+                "max_packet_bytes: 0, or {MIN_PACKET_BYTES} and more"
+            ));
+        }
+        let prefix = &*self.topic_prefix;
+        let is_name = noctule_topics::validate_name(prefix).is_ok() && !prefix.starts_with('$');
+        let fits = prefix.len() <= MAX_PREFIX_BYTES && prefix.ends_with('/');
+        match prefix.is_empty() || (is_name && fits) {
+            true => Ok(()),
+            false => Err(format!(
+                "topic_prefix: a topic name that ends with a slash, at most {MAX_PREFIX_BYTES} \
+                 bytes, not beginning with $"
+            )),
+        }
+    }
+
+    /// What holds for its clients alone.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            topic_prefix: (*self.topic_prefix).into(),
+            maximum_qos: self.maximum_qos,
+            max_packet_bytes: self.max_packet_bytes,
+            max_keep_alive_seconds: self.max_keep_alive_seconds,
+        }
     }
 
     fn check_place(&self) -> Result<(), String> {
@@ -293,6 +344,19 @@ mod tests {
         let tls = r#""scheme": "mqtts", "host": "::1", "tls_certificate": ["c"]"#;
         let cases = [
             (r#""host": """#.to_owned(), "host"),
+            (
+                r#""host": "h", "topic_prefix": "a""#.to_owned(),
+                "topic_prefix",
+            ),
+            (
+                r#""host": "h", "topic_prefix": "$a/""#.to_owned(),
+                "topic_prefix",
+            ),
+            (
+                r#""host": "h", "topic_prefix": "+/""#.to_owned(),
+                "topic_prefix",
+            ),
+            (r#""host": "h", "maximum_qos": 3"#.to_owned(), "maximum_qos"),
             (r#""host": "h", "path": "/x""#.to_owned(), "path"),
             (r#""host": "h", "unix_mode": "600""#.to_owned(), "unix_mode"),
             (r#""host": "h", "unix_mode": "9""#.to_owned(), "unix_mode"),

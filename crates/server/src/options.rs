@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 pub use noctule_broker::Durability;
-use noctule_broker::Options;
+use noctule_broker::{Options, Policy};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -77,7 +77,7 @@ impl ServerOptions {
         let mut broker: Options = read(rest)?;
         broker.durability = own.durability;
         broker.listener_durability = own.listeners.iter().map(|each| each.durability).collect();
-        let options = ServerOptions {
+        let mut options = ServerOptions {
             listeners: own.listeners,
             workers: own.workers,
             durability: own.durability,
@@ -86,6 +86,14 @@ impl ServerOptions {
             broker,
         };
         options.check()?;
+        let policies: Vec<Policy> = options
+            .listeners
+            .iter()
+            .map(ListenerOptions::policy)
+            .collect();
+        if policies.iter().any(|policy| *policy != Policy::default()) {
+            options.broker.policies = policies;
+        }
         Ok(options)
     }
 

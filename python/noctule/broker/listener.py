@@ -16,6 +16,14 @@ Scheme = Literal["mqtt", "mqtts", "ws", "wss", "unix"]
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 8083, "wss": 8084}
 DEFAULT_WEBSOCKET_PATH = "/mqtt"
 WEBSOCKET_SCHEMES = ("ws", "wss")
+# Options that are numbers in a URL, too.
+NUMBERS = (
+    "max_connections",
+    "max_handshakes",
+    "max_packet_bytes",
+    "max_keep_alive_seconds",
+    "maximum_qos",
+)
 
 
 def listed(value: Any) -> Any:
@@ -77,6 +85,29 @@ class Listener(BaseModel):
 
     max_handshakes: Count = 16_384
     """Connections at once on this listener that have not sent their CONNECT; 0: no limit."""
+
+    max_packet_bytes: Annotated[int, Field(ge=0, le=268_435_460)] = 0
+    """Bytes of the largest packet taken on this listener, 64 or more; 0: no limit but that of all
+    listeners."""
+
+    max_keep_alive_seconds: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Longest keep alive of this listener's clients, in seconds; 0: no limit but that of all
+    listeners."""
+
+    maximum_qos: Annotated[int, Field(ge=0, le=2)] = 2
+    """Highest quality of service of this listener's clients, publishing and subscribing."""
+
+    topic_prefix: Annotated[str, Field(pattern="^([^$+#\\x00][^+#\\x00]*/)?$", max_length=1024)] = (
+        ""
+    )
+    """Mount point, such as `tenants/a/`: put in front of every topic name and filter of this
+    listener's clients, and taken off what they get. Wills, shared subscriptions, retained
+    messages and response topics included; they neither see nor reach anything else, but `$SYS`
+    where a rule allows it. Rules and hooks speak of whole names. It ends with a slash."""
+
+    authenticators: Annotated[Texts | None, Field(examples=[["peer_names"]])] = None
+    """Which of the configured authenticators are asked about this listener's clients, by their
+    names in `[access]`, `password_file` or `jwt`; not set: all."""
 
     proxy_protocol_from: Texts = ()
     """Addresses and networks, such as `10.0.0.0/8`, of proxies: a connection from there must
@@ -141,7 +172,7 @@ class Listener(BaseModel):
 
     def engine_fields(self) -> dict[str, Any]:
         """The listener as the engine takes it: what is not as it is by default."""
-        fields = self.model_dump(mode="json", exclude_defaults=True)
+        fields = self.model_dump(mode="json", exclude_defaults=True, exclude={"authenticators"})
         if self.scheme == "unix":
             return fields
         return {**fields, "scheme": self.scheme, "host": self.host, "port": self.port}
@@ -187,7 +218,7 @@ def options_of_query(query: str) -> dict[str, Any]:
     """The options behind the question mark, in the types that the fields have."""
     options: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
-        if name in ("max_connections", "max_handshakes") and text.isdecimal():
+        if name in NUMBERS and text.isdecimal():
             options[name] = int(text)
         elif name in options:
             options[name] = (*listed(options[name]), text)

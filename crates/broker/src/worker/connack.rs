@@ -79,11 +79,13 @@ impl Worker {
         if keep_alive != connect.keep_alive {
             properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive);
         }
-        if protocol.maximum_qos < QoS::ExactlyOnce as u8 {
-            properties.push_byte(PropertyId::MaximumQos, protocol.maximum_qos);
+        let maximum_qos = self.maximum_qos(id);
+        if maximum_qos < QoS::ExactlyOnce as u8 {
+            properties.push_byte(PropertyId::MaximumQos, maximum_qos);
         }
-        if limits.max_packet_bytes < noctule_packets::MAX_VARIABLE {
-            properties.push_four_byte(PropertyId::MaximumPacketSize, limits.max_packet_bytes);
+        let max_packet_bytes = self.max_packet_bytes(id);
+        if max_packet_bytes < noctule_packets::MAX_VARIABLE {
+            properties.push_four_byte(PropertyId::MaximumPacketSize, max_packet_bytes);
         }
         let offers = [
             (PropertyId::RetainAvailable, protocol.retain_available),

@@ -47,28 +47,46 @@ impl Worker {
             connection.problem_information = problem != Some(0);
         }
         let is_internal = connection.peer.is_internal;
-        if let Err(refusal) = self.check_connect(&connect) {
+        if let Err(refusal) = self.check_connect(id, &connect) {
             return self.refuse_connect(id, &connect, refusal, now);
         }
         if connect.client_identifier.starts_with(INTERNAL_PREFIX) && !is_internal {
             let reason = ReasonCode::CLIENT_IDENTIFIER_NOT_VALID;
             return self.refuse_connect(id, &connect, reason.into(), now);
         }
+        let mounted = match self.mounted_connect(id, &connect) {
+            Ok(mounted) => mounted,
+            Err(reason) => return self.refuse_connect(id, &connect, reason.into(), now),
+        };
+        let Some(mounted) = mounted else {
+            return self.let_in(id, &connect, body, now);
+        };
+        // Decoded once before, so this cannot fail; if it did, nobody would get in.
+        if let Ok(connect) = Connect::decode(flags, &mounted) {
+            self.let_in(id, &connect, &mounted, now);
+        }
+    }
+
+    /// A CONNECT that is in order: to the authenticator, if there is one.
+    fn let_in(&mut self, id: ConnectionId, connect: &Connect<'_>, body: &[u8], now: Time) {
+        let is_internal = self
+            .connection(id)
+            .is_some_and(|connection| connection.peer.is_internal);
         let method = connect.properties.string(PropertyId::AuthenticationMethod);
         let authentication = self.authenticates();
         let hooked = self.shared.hooks().is_some_and(|hooks| hooks.connect);
         let hooked = hooked && method.is_none();
         if (authentication || hooked) && !is_internal {
-            return self.begin_authentication(id, &connect, body);
+            return self.begin_authentication(id, connect, body);
         }
         if method.is_some() {
             let reason = ReasonCode::BAD_AUTHENTICATION_METHOD;
-            return self.refuse_connect(id, &connect, reason.into(), now);
+            return self.refuse_connect(id, connect, reason.into(), now);
         }
         let user = connect.user_name.map(Into::into);
         self.admit(
             id,
-            &connect,
+            connect,
             Admission {
                 user,
                 ..Admission::default()
@@ -78,7 +96,7 @@ impl Worker {
     }
 
     /// Everything about a CONNECT that needs nobody's opinion.
-    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Refusal> {
+    fn check_connect(&self, id: ConnectionId, connect: &Connect<'_>) -> Result<(), Refusal> {
         let (limits, protocol) = (&self.shared.options.limits, &self.shared.options.protocol);
         if let Some(draining) = &self.draining {
             return Err(draining.reason.into());
@@ -115,7 +133,7 @@ impl Worker {
         if will.topic.starts_with('$') {
             return Err(ReasonCode::NOT_AUTHORIZED.into());
         }
-        if will.qos as u8 > protocol.maximum_qos {
+        if will.qos as u8 > self.maximum_qos(id) {
             return Err(ReasonCode::QOS_NOT_SUPPORTED.into());
         }
         if will.retain && !protocol.retain_available {
@@ -360,7 +378,11 @@ impl Worker {
     /// The keep alive that holds, in seconds: the client's, or the operator's bound.
     pub(super) fn keep_alive(&self, id: ConnectionId, asked: u16) -> u16 {
         let hooked = self.rare(id).and_then(|rare| rare.keep_alive);
+        let listener = self
+            .policy(id)
+            .map_or(0, |policy| policy.max_keep_alive_seconds);
         let bounds = [
+            listener,
             self.shared.options.limits.max_keep_alive_seconds,
             hooked.unwrap_or(0),
         ];

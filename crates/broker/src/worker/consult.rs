@@ -314,6 +314,9 @@ impl Worker {
         now: Time,
     ) -> Result<(), Error> {
         let subscribe = Subscribe::decode(version, flags, body)?;
+        let mounted = self.mounted_subscribe(id, version, subscribe);
+        let body = mounted.as_deref().unwrap_or(body);
+        let subscribe = Subscribe::decode(version, flags, body)?;
         let asks = self
             .shared
             .hooks()

@@ -1,6 +1,6 @@
 //! A message to one session: written now, put in flight, or queued.
 
-use noctule_packets::QoS;
+use noctule_packets::{PropertyBuffer, QoS};
 
 use super::Worker;
 use super::pen::{Pen, fits};
@@ -11,6 +11,7 @@ use crate::key::SessionKey;
 use crate::message::{Envelope, Head, Message, Parts, remaining_expiry};
 use crate::outbox::SHARED_PAYLOAD_BYTES;
 use crate::outgoing::{Awaiting, Outbound, identifiers};
+use crate::policy::unmounted;
 use crate::routes::{GroupRoute, Route};
 use crate::shared::GroupRef;
 use crate::time::Time;
@@ -180,7 +181,17 @@ impl Worker {
         let waiting = connection.outbox.len();
         let soft = limits.write_buffer_bytes as usize / 2;
         let congested = waiting >= soft;
+        let mut scratch = PropertyBuffer::default();
         if qos == QoS::AtMostOnce {
+            let prefix = self.shared.options.prefix(connection.peer.listener);
+            let parts = match prefix {
+                None => publication.parts,
+                Some(prefix) => match unmounted(prefix, publication.parts, &mut scratch) {
+                    Some(parts) => parts,
+                    None => return self.drop_for(key, "outside_prefix"),
+                },
+            };
+            let many = many && prefix.is_none();
             let room = if limits.hold_publishers_milliseconds == 0 {
                 2
             } else {
@@ -210,7 +221,7 @@ impl Worker {
                 template: many.then_some(&mut self.template),
                 counters: &self.shared.counters[self.index],
             };
-            if !pen.write(publication.parts, publication.message.as_ref(), envelope) {
+            if !pen.write(parts, publication.message.as_ref(), envelope) {
                 self.drop_for(key, "too_large");
                 return;
             }
@@ -307,6 +318,16 @@ impl Worker {
             self.drop_outbound(key, &outbound, "not_authorized");
             return;
         }
+        let mut scratch = PropertyBuffer::default();
+        let prefix = self.shared.options.prefix(connection.peer.listener);
+        let parts = match prefix {
+            None => parts,
+            Some(prefix) => match unmounted(prefix, parts, &mut scratch) {
+                Some(parts) => parts,
+                None => return self.drop_outbound(key, &outbound, "outside_prefix"),
+            },
+        };
+        let many = many && prefix.is_none();
         if !fits(parts, &envelope, connection) {
             // As if delivered [MQTT-3.1.2-25].
             self.drop_outbound(key, &outbound, "too_large");
@@ -389,6 +410,17 @@ impl Worker {
             self.drop_for(key, "not_authorized");
             return;
         }
+        let mut scratch = PropertyBuffer::default();
+        let parts = outbound.message.parts();
+        let parts = match self.shared.options.prefix(connection.peer.listener) {
+            None => Some(parts),
+            Some(prefix) => unmounted(prefix, parts, &mut scratch),
+        };
+        let Some(parts) = parts else {
+            self.settle_outgoing(key, identifier);
+            self.drop_for(key, "outside_prefix");
+            return;
+        };
         let counters = &self.shared.counters[self.index];
         let mut pen = Pen {
             connection,
@@ -396,7 +428,7 @@ impl Worker {
             template: None,
             counters,
         };
-        if pen.write(outbound.message.parts(), Some(&outbound.message), envelope) {
+        if pen.write(parts, Some(&outbound.message), envelope) {
             self.mark_dirty(id);
         } else {
             self.settle_outgoing(key, identifier);

@@ -12,6 +12,7 @@ mod deny;
 mod disconnect;
 mod drain;
 mod hold;
+mod mount;
 mod packets;
 mod pen;
 mod permit;

@@ -154,7 +154,7 @@ impl Worker {
         if new {
             limits.max_connect_packet_bytes as usize
         } else {
-            limits.max_packet_bytes as usize
+            self.max_packet_bytes(id) as usize
         }
     }
 
@@ -212,6 +212,9 @@ impl Worker {
                 self.begin_subscribe(id, version, flags, body, now)?;
             }
             PacketType::Unsubscribe => {
+                let unsubscribe = Unsubscribe::decode(version, flags, body)?;
+                let mounted = self.mounted_unsubscribe(id, version, unsubscribe);
+                let body = mounted.as_deref().unwrap_or(body);
                 self.handle_unsubscribe(id, Unsubscribe::decode(version, flags, body)?);
             }
             PacketType::Pingreq => {

@@ -175,6 +175,31 @@ impl Worker {
         expiry: Option<u32>,
         now: Time,
     ) -> Result<(), Error> {
+        if let Some(policy) = self.policy(id) {
+            if raw.qos as u8 > policy.maximum_qos {
+                return Err(Error {
+                    reason: ReasonCode::QOS_NOT_SUPPORTED,
+                    what: "QoS above the maximum",
+                });
+            }
+            if let Some(prefix) = self.prefix(id) {
+                return self.take_mounted(id, raw, parts, &prefix, expiry, now);
+            }
+        }
+        self.take_named(id, raw, parts, body, expiry, now)
+    }
+
+    /// A PUBLISH whose topic is what the broker calls it.
+    #[inline]
+    pub(super) fn take_named(
+        &mut self,
+        id: ConnectionId,
+        raw: &RawPublish<'_>,
+        parts: Parts<'_>,
+        body: Option<&[u8]>,
+        expiry: Option<u32>,
+        now: Time,
+    ) -> Result<(), Error> {
         let seen = self.routes.look(parts.topic);
         if !seen.before {
             let reason = self.check_topic(parts.topic)?;
@@ -308,7 +333,7 @@ impl Worker {
     /// Whether a topic name is one, and one that we take: an outer error ends the
     /// connection, a reason code is for this message alone.
     #[cold]
-    fn check_topic(&self, topic: &[u8]) -> Result<ReasonCode, Error> {
+    pub(super) fn check_topic(&self, topic: &[u8]) -> Result<ReasonCode, Error> {
         let limits = &self.shared.options.limits;
         let Ok(name) = std::str::from_utf8(topic) else {
             return Err(Error::malformed("a topic name that is not UTF-8"));
@@ -329,7 +354,7 @@ impl Worker {
     }
 
     /// Refuses one message of a client that can be told so; else ends its connection.
-    fn refuse_publish(
+    pub(super) fn refuse_publish(
         &mut self,
         id: ConnectionId,
         raw: &RawPublish<'_>,

@@ -37,11 +37,13 @@ impl Worker {
         let identifier = subscribe
             .properties
             .variable(PropertyId::SubscriptionIdentifier);
+        let highest = QoS::from_u8(self.maximum_qos(id)).unwrap_or_default();
         let promised = self.journal.promised();
         let mut reasons: SmallVec<[u8; 16]> = SmallVec::new();
         let mut walks: SmallVec<[RetainedWalk; 4]> = SmallVec::new();
         for (place, request) in subscribe.filters().enumerate() {
             let advice = advice.get(place).copied().unwrap_or(Ok(request.qos));
+            let advice = advice.map(|qos| qos.min(highest));
             let subscribed = self.subscribe(key, &request, advice, identifier, &mut walks)?;
             let reason = match subscribed {
                 Ok(granted) => granted as u8,

@@ -5,6 +5,7 @@ mod flow;
 mod groups;
 mod hooks;
 mod messages;
+mod prefixes;
 mod rig;
 mod sessions;
 mod wills;

@@ -9,7 +9,8 @@ use noctule_broker::{
 };
 use noctule_packets::{
     Acknowledgement, Connect, FixedHeader, Packet, PacketType, Properties, PropertyBuffer,
-    PropertyId, Publish, QoS, ReasonCode, Subscribe, SubscriptionRequest, Version, Will,
+    PropertyId, Publish, QoS, ReasonCode, Subscribe, SubscriptionRequest, Unsubscribe, Version,
+    Will,
 };
 
 /// A connection of one worker.
@@ -267,6 +268,16 @@ impl Rig {
     pub fn listen(&mut self, peer: Peerage, filter: &str, qos: QoS) {
         self.subscribe(peer, filter, qos);
         assert_eq!(self.take(peer), [Got::Suback(vec![qos as u8])]);
+    }
+
+    /// Unsubscribes; the UNSUBACK is left to be taken.
+    pub fn unsubscribe(&mut self, peer: Peerage, filter: &str) {
+        let mut filters = (filter.len() as u16).to_be_bytes().to_vec();
+        filters.extend_from_slice(filter.as_bytes());
+        let identifier = self.identifier();
+        let packet = Unsubscribe::new(identifier, Properties::EMPTY, &filters);
+        let packet = packet.expect("a valid UNSUBSCRIBE");
+        self.send(peer, &Packet::Unsubscribe(packet));
     }
 
     pub fn acknowledge(&mut self, peer: Peerage, kind: PacketType, packet_identifier: u16) {
