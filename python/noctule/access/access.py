@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 
 from noctule.access.chain import Denied, Identity, Link, Mechanism
+from noctule.access.names import name_of
 from noctule.access.rules import Principal, Rule, engine_rules, rules_from
 from noctule.broker import (
     Accept,
@@ -41,7 +42,8 @@ class Access:
     The first of `links` that knows a client decides; one that raises denies. Clients with an
     authentication method go to the mechanism of that name. `allow_anonymous` lets in clients
     that say nothing about themselves, `anonymous_listeners` those of listeners, by position.
-    `groups` are names of groups with their users.
+    `listener_authenticators` are names, as of `name_of`, of all that is asked about the clients
+    of a listener; of others everything is. `groups` are names of groups with their users.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Access:
         groups: Mapping[str, Iterable[str]] | None = None,
         allow_anonymous: bool = False,
         anonymous_listeners: Iterable[int] = (),
+        listener_authenticators: Mapping[int, Iterable[str]] | None = None,
     ) -> None:
         self._links = tuple(links)
         self._mechanisms = {each.method: each for each in mechanisms}
@@ -60,6 +63,10 @@ class Access:
         self._groups = {name: frozenset(users) for name, users in (groups or {}).items()}
         self._allow_anonymous = allow_anonymous
         self._anonymous_listeners = frozenset(anonymous_listeners)
+        self._chosen = {
+            listener: frozenset(names)
+            for listener, names in (listener_authenticators or {}).items()
+        }
         self._sessions: Sessions | None = None
         self._asking: set[asyncio.Task[object]] = set()
         # By client identifier, or by address where the broker makes up the identifier.
@@ -103,7 +110,7 @@ class Access:
 
     async def _step(self, request: AuthenticationRequest, *, first: bool) -> Answer:
         mechanism = self._mechanisms.get(request.method or "")
-        if mechanism is None:
+        if mechanism is None or not self._asks(mechanism, request):
             return Refuse(BAD_METHOD)
         found = await mechanism.step(request, first=first)
         if isinstance(found, Accept | Challenge | Refuse):
@@ -112,16 +119,21 @@ class Access:
         return self._accept(request, identity, data)
 
     async def _identify(self, request: AuthenticationRequest) -> Identity | Denied:
-        for link in self._links:
+        links = [link for link in self._links if self._asks(link, request)]
+        for link in links:
             verdict = await link.identify(request)
             if verdict is not None:
                 return verdict
         nameless = request.user is None and request.password is None
         welcome = self._allow_anonymous or request.listener in self._anonymous_listeners
         # With nobody to ask, a name is only a word: it is let in like one without.
-        if welcome and (nameless or not self._links):
+        if welcome and (nameless or not links):
             return Identity(None)
         return Denied(NOT_AUTHORIZED if nameless else BAD_USER_NAME_OR_PASSWORD)
+
+    def _asks(self, part: object, request: AuthenticationRequest) -> bool:
+        chosen = self._chosen.get(request.listener)
+        return chosen is None or name_of(part) in chosen
 
     def _accept(
         self, request: AuthenticationRequest, identity: Identity, data: bytes | None

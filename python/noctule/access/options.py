@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from noctule.access.access import Access
 from noctule.access.acl_file import read_acl_file
 from noctule.access.chain import Link, Mechanism
+from noctule.access.errors import AccessError
 from noctule.access.hashing import PasswordChecker
+from noctule.access.names import unknown_names
 from noctule.access.password_file import PasswordFile
 from noctule.access.peer import Peer
 from noctule.access.rules import Rule
@@ -149,7 +151,12 @@ def access_of(options: AccessOptions, broker: BrokerOptions) -> Access | None:
     Raises AccessError or OSError for a file that cannot be read, ImportError for a package that
     is not there.
     """
-    if options.is_empty:
+    chosen = {
+        number: listener.authenticators
+        for number, listener in enumerate(broker.listeners)
+        if listener.authenticators is not None
+    }
+    if options.is_empty and not any(chosen.values()):
         return None
     links = list(links_of(options))
     mechanisms = list(mechanisms_of(options, links))
@@ -159,6 +166,11 @@ def access_of(options: AccessOptions, broker: BrokerOptions) -> Access | None:
         for number, listener in enumerate(broker.listeners)
         if listener.allow_anonymous or (listener.is_loopback and not options.authenticates)
     ]
+    for number, names in chosen.items():
+        if unknown := unknown_names(names, (*links, *mechanisms)):
+            raise AccessError(
+                f"listeners[{number}].authenticators: {unknown[0]!r} is not configured in [access]"
+            )
     return Access(
         links=links,
         mechanisms=mechanisms,
@@ -166,6 +178,7 @@ def access_of(options: AccessOptions, broker: BrokerOptions) -> Access | None:
         groups=options.groups,
         allow_anonymous=options.allow_anonymous,
         anonymous_listeners=welcome,
+        listener_authenticators=chosen,
     )
 
 

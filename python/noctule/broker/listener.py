@@ -34,6 +34,7 @@ def listed(value: Any) -> Any:
 File = Annotated[Path, Field(strict=False)]
 Files = Annotated[tuple[File, ...], Field(strict=False), BeforeValidator(listed)]
 Texts = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(listed)]
+Prefix = Annotated[str, Field(pattern="^([^$+#\\x00][^+#\\x00]*/)?$", max_length=1024)]
 Count = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
 
 
@@ -97,9 +98,7 @@ class Listener(BaseModel):
     maximum_qos: Annotated[int, Field(ge=0, le=2)] = 2
     """Highest quality of service of this listener's clients, publishing and subscribing."""
 
-    topic_prefix: Annotated[str, Field(pattern="^([^$+#\\x00][^+#\\x00]*/)?$", max_length=1024)] = (
-        ""
-    )
+    topic_prefix: Prefix = ""
     """Mount point, such as `tenants/a/`: put in front of every topic name and filter of this
     listener's clients, and taken off what they get. Wills, shared subscriptions, retained
     messages and response topics included; they neither see nor reach anything else, but `$SYS`

@@ -1,0 +1,86 @@
+"""Listeners of one broker that let in different clients, on different terms."""
+
+import asyncio
+from pathlib import Path
+
+import aiomqtt
+import pytest
+from argon2 import PasswordHasher
+
+from noctule.access import AccessError
+from noctule.broker import Broker
+from noctule.config import Configuration, broker_of
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+WAIT_SECONDS = 10.0
+
+
+def client(port: int, **given: object) -> aiomqtt.Client:
+    given.setdefault("protocol", aiomqtt.ProtocolVersion.V5)
+    return aiomqtt.Client("127.0.0.1", port, **given)  # type: ignore[arg-type]
+
+
+async def next_message(subscriber: aiomqtt.Client) -> aiomqtt.Message:
+    async with asyncio.timeout(WAIT_SECONDS):
+        return await anext(subscriber.messages)
+
+
+async def test_tenants_live_below_their_prefix() -> None:
+    listeners = [f"mqtt://127.0.0.1:0?topic_prefix={name}/" for name in ("a", "b")]
+    async with Broker(listeners=[*listeners, "mqtt://127.0.0.1:0"]) as broker:
+        first, second, third = broker.ports
+        async with client(first) as a, client(second) as b, client(third) as all_of_it:
+            for each in (a, b, all_of_it):
+                await each.subscribe("#", qos=1)
+            await a.publish("x", b"of a", qos=1, retain=True)
+            await b.publish("x", b"of b", qos=1)
+            assert [str((await next_message(each)).topic) for each in (a, b)] == ["x", "x"]
+            topics = {str((await next_message(all_of_it)).topic) for _ in range(2)}
+            assert topics == {"a/x", "b/x"}
+            assert broker.retained.get("a/x") is not None
+            assert broker.retained.get("x") is None
+
+
+async def test_a_packet_beyond_its_listeners_limit_ends_the_connection() -> None:
+    listeners = ["mqtt://127.0.0.1:0?max_packet_bytes=100", "mqtt://127.0.0.1:0"]
+    async with Broker(listeners=listeners) as broker:
+        async with client(broker.ports[1]) as free:
+            await free.publish("a", bytes(1000), qos=1)
+        with pytest.raises(aiomqtt.MqttError):
+            # 3.1.1: nobody told this client of the limit.
+            async with client(broker.ports[0], protocol=aiomqtt.ProtocolVersion.V311) as tight:
+                await tight.publish("a", bytes(10), qos=1)
+                await tight.publish("a", bytes(1000), qos=1, timeout=WAIT_SECONDS)
+
+
+async def test_each_listener_asks_its_own_authenticators(tmp_path: Path) -> None:
+    users = tmp_path / "users.pw"
+    users.write_text(f"alice:{CHEAP.hash('a')}\n")
+    access = {"password_file": users, "peer_names": True}
+    configuration = Configuration.model_validate(
+        {
+            "listeners": [
+                {"port": 0, "authenticators": ["password_file"]},
+                {"port": 0, "authenticators": ["peer_names"]},
+                {"port": 0},
+            ],
+            "access": access,
+        }
+    )
+    async with broker_of(configuration) as broker:
+        for place, is_welcome in enumerate((True, False, True)):
+            try:
+                async with client(broker.ports[place], username="alice", password="a"):
+                    assert is_welcome
+            except aiomqtt.MqttError:
+                assert not is_welcome
+
+
+async def test_an_authenticator_that_is_not_configured_is_named(tmp_path: Path) -> None:
+    users = tmp_path / "users.pw"
+    users.write_text(f"alice:{CHEAP.hash('a')}\n")
+    listeners = [{"port": 0, "authenticators": ["ldpa"]}]
+    access = {"password_file": users}
+    configuration = Configuration.model_validate({"listeners": listeners, "access": access})
+    with pytest.raises(AccessError, match=r"listeners\[0\].authenticators: 'ldpa'"):
+        broker_of(configuration)
