@@ -2,6 +2,13 @@
 
     python store_in_sqlite.py [database]
 
+or as a plug-in of any broker, in its configuration:
+
+    [[plugins]]
+    module = "examples/hooks/store_in_sqlite.py"
+    database = "messages.sqlite"
+    filter = "sensors/#"
+
 The tap has a name, so messages wait for it while the database is away, and a batch is let go
 only once it is committed: each QoS 1 or 2 message is stored at least once.
 """
@@ -10,6 +17,7 @@ import asyncio
 import sqlite3
 import sys
 import time
+from typing import Any
 
 from noctule import Broker
 from noctule.broker import TappedMessage
@@ -34,13 +42,18 @@ def store(file: str, batch: list[TappedMessage]) -> None:
         database.close()
 
 
-async def main(file: str) -> None:
-    broker = Broker(listeners=["mqtt://127.0.0.1:0"])
+def setup(broker: Broker, options: dict[str, Any]) -> None:
+    """Register the tap: the plug-in's beginning."""
+    file = options.get("database", "messages.sqlite")
 
-    @broker.tap("#", batch=1000, linger=0.05, name="archive")
+    @broker.tap(options.get("filter", "#"), batch=1000, linger=0.05, name="archive")
     async def archive(batch: list[TappedMessage]) -> None:
         await asyncio.to_thread(store, file, batch)
 
+
+async def main(file: str) -> None:
+    broker = Broker(listeners=["mqtt://127.0.0.1:0"])
+    setup(broker, {"database": file})
     async with broker:
         print(broker.addresses[0], flush=True)
         await broker.serve_forever()

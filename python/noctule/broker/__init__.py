@@ -20,11 +20,18 @@ from noctule.broker.authentication import (
     Sessions,
 )
 from noctule.broker.broker import Broker
-from noctule.broker.errors import BrokerError, EngineFailedError, ExposedListenerError, StartError
+from noctule.broker.errors import (
+    BrokerError,
+    EngineFailedError,
+    ExposedListenerError,
+    PluginError,
+    StartError,
+)
 from noctule.broker.events import Event, EventStream
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.listener import Listener
 from noctule.broker.options import BrokerOptions, DurabilityRule, Limits, ProtocolOptions
+from noctule.broker.plugins import Plugin
 from noctule.broker.properties import MessageProperties
 from noctule.broker.requests import (
     AccessRequest,
@@ -60,6 +67,8 @@ __all__ = [
     "Limits",
     "Listener",
     "MessageProperties",
+    "Plugin",
+    "PluginError",
     "ProtocolOptions",
     "PublishRequest",
     "Refuse",

@@ -17,7 +17,7 @@ from noctule.broker.authentication import (
 )
 from noctule.broker.consultant import Consultant
 from noctule.broker.door import Door, rules_json
-from noctule.broker.errors import BrokerError, EngineFailedError, StartError
+from noctule.broker.errors import BrokerError, EngineFailedError, PluginError, StartError
 from noctule.broker.events import EventStream, Reports
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.hooking import Hooking
@@ -29,6 +29,7 @@ from noctule.broker.options import (
     Limits,
     ProtocolOptions,
 )
+from noctule.broker.plugins import Plugin, Plugins
 from noctule.broker.present import HookedAuthenticator
 from noctule.broker.properties import MessageProperties
 from noctule.broker.retained import Retained
@@ -60,6 +61,7 @@ class OptionKeywords(TypedDict, total=False):
     interval_milliseconds: int
     data_dir: str | Path | None
     system_topics_interval_seconds: int
+    plugins: Sequence[str | Plugin | Mapping[str, Any]]
     limits: Limits | Mapping[str, Any]
     protocol: ProtocolOptions | Mapping[str, Any]
 
@@ -72,10 +74,12 @@ class Broker(Hooking):
 
     `authenticator` decides who is let in (see `noctule.broker.Authenticator`) and has
     `authentication_timeout_seconds` for each answer; without one everybody is. "hooks": the
-    functions that `@broker.authenticate` will name are all there is. Hooks are said in `Hooking`.
+    functions that `@broker.authenticate` will name are all there is. Hooks are said in `Hooking`,
+    `plugins` in `noctule.broker.plugins`.
 
     Raises pydantic's ValidationError, a ValueError, for a wrong option, and
-    ExposedListenerError for a listener open to other machines without authentication.
+    ExposedListenerError for a listener open to other machines without authentication, and
+    PluginError for a plug-in that cannot be loaded.
     """
 
     def __init__(
@@ -98,6 +102,8 @@ class Broker(Hooking):
         self._reports = Reports(self._engine)
         self._authenticates = authenticator is not None
         self._consultant = Consultant(self._engine, self._present)
+        self._plugins = Plugins(self.options.plugins)
+        self._plugins.set_up(self)
 
     async def start(self) -> None:
         """Bind the listeners and start serving; StartError names what was refused."""
@@ -121,6 +127,11 @@ class Broker(Hooking):
             await self._authenticator.attach(self)
         for tap in self._taps:
             await tap.start(self._engine)
+        try:
+            await self._plugins.start()
+        except PluginError:
+            await self.stop()
+            raise
 
     def _set_hooks(self) -> None:
         """Tell the engine who is to be asked; where nobody is, it never asks."""
@@ -145,6 +156,7 @@ class Broker(Hooking):
         Stopping a broker that does not run does nothing. EngineFailedError where the engine had
         stopped by itself.
         """
+        await self._plugins.stop()
         for tap in self._taps:
             await tap.stop()
         try:

@@ -3,12 +3,13 @@
     BrokerError
     ├── StartError             it could not start: an address in use, a directory not writable
     ├── EngineFailedError      it stopped by itself, which is a fault of ours
+    ├── PluginError            a plug-in that is required cannot be loaded
     └── ExposedListenerError   it would have let everybody in from other machines
 
 A wrong option is pydantic's ValidationError, which is a ValueError and names the option.
 """
 
-__all__ = ["BrokerError", "EngineFailedError", "ExposedListenerError", "StartError"]
+__all__ = ["BrokerError", "EngineFailedError", "ExposedListenerError", "PluginError", "StartError"]
 
 
 class BrokerError(Exception):
@@ -21,6 +22,10 @@ class StartError(BrokerError):
 
 class EngineFailedError(BrokerError):
     """A thread of the engine died and the broker stopped; the text is worth a report."""
+
+
+class PluginError(BrokerError):
+    """A plug-in that the broker is not to start without failed; the text says which and why."""
 
 
 class ExposedListenerError(BrokerError):

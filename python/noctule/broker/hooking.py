@@ -1,6 +1,7 @@
 """The decorators of a broker: functions that are asked, or told, what happens."""
 
 from collections.abc import Callable
+from typing import Any
 
 from noctule.broker.errors import BrokerError
 from noctule.broker.hooks import EventHook, Hooks
@@ -39,6 +40,17 @@ class Hooking:
     def _require_unset(self) -> None:
         if self._hooks_are_set:
             raise BrokerError("hooks and taps are set before the broker starts")
+
+    def registered(self) -> tuple[object, ...]:
+        """What is registered so far, for `restore_registered`."""
+        return self._present.registered(), self._hooks.registered(), tuple(self._taps)
+
+    def restore_registered(self, before: tuple[Any, ...]) -> None:
+        """Forget what has been registered since."""
+        present, hooks, taps = before
+        self._present.restore(present)
+        self._hooks.restore(hooks)
+        self._taps[:] = taps
 
     def hook_failures(self) -> dict[str, int]:
         """How often each hook raised or was late, by the function's name."""

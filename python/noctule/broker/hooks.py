@@ -33,6 +33,14 @@ class Hooks:
         """Tell `hook` of events of that kind, `connected` or `dropped`."""
         self._hooks.append((kind, hook))
 
+    def registered(self) -> tuple[tuple[str, EventHook], ...]:
+        """What is there now."""
+        return tuple(self._hooks)
+
+    def restore(self, before: tuple[tuple[str, EventHook], ...]) -> None:
+        """Forget what was added since."""
+        self._hooks[:] = before
+
     def wants(self, kind: str) -> bool:
         """Whether somebody is told of this kind."""
         return any(each == kind for each, _ in self._hooks)

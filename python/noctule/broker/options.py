@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from noctule.broker.listener import Durability, Listener
+from noctule.broker.plugins import Plugin
 
 __all__ = ["BrokerOptions", "Durability", "DurabilityRule", "Limits", "ProtocolOptions"]
 
@@ -239,6 +240,9 @@ class BrokerOptions(Options):
     system_topics_interval_seconds: UInt32 = 10
     """Seconds between two publications of `$SYS/broker/…`; 0: none."""
 
+    plugins: Annotated[tuple[Plugin, ...], Field(strict=False)] = ()
+    """Plug-ins, `[[plugins]]`: each has a `module`, and options of its own."""
+
     limits: Limits = Limits()
     """What clients may take."""
 
@@ -276,7 +280,7 @@ class BrokerOptions(Options):
 
         `authentication`: whether clients are put to an authenticator.
         """
-        fields = self.model_dump(mode="json", include=set(BrokerOptions.model_fields))
+        fields = self.model_dump(mode="json", include=set(BrokerOptions.model_fields) - {"plugins"})
         fields["authentication"] = authentication
         fields["listeners"] = [listener.engine_fields() for listener in self.listeners]
         if self.durability is None:

@@ -84,10 +84,22 @@ class PresentHooks:
         """By the function's name: how often it raised or was late."""
 
     @property
+    def _groups(self) -> tuple[list[Registered], ...]:
+        return (self.connect, self.subscribe, self.publish, self.authenticate, self.authorize)
+
+    def registered(self) -> tuple[tuple[Registered, ...], ...]:
+        """What is there now."""
+        return tuple(map(tuple, self._groups))
+
+    def restore(self, before: tuple[tuple[Registered, ...], ...]) -> None:
+        """Forget what was added since."""
+        for group, hooks in zip(self._groups, before, strict=True):
+            group[:] = hooks
+
+    @property
     def is_empty(self) -> bool:
         """Whether nobody is to be asked about anything."""
-        groups = (self.connect, self.subscribe, self.publish, self.authenticate, self.authorize)
-        return not any(groups)
+        return not any(self._groups)
 
     @property
     def wants_connects(self) -> bool:

@@ -95,12 +95,13 @@ def read_options(file: Path | None, given: dict[str, Any]) -> "Configuration":
 def wrong_configuration() -> tuple[type[Exception], ...]:
     """What is raised for options that a broker cannot run with."""
     from noctule.access import AccessError
-    from noctule.broker import ExposedListenerError
+    from noctule.broker import ExposedListenerError, PluginError
     from noctule.config import ConfigurationError
 
     return (
         ConfigurationError,
         ExposedListenerError,
+        PluginError,
         AccessError,
         ImportError,
         ValueError,
