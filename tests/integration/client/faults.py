@@ -2,16 +2,19 @@
 
 It knows the packets that pass, and cuts the connection before, inside or after one of a
 chosen type; holds bytes back; splits and joins them at will; or goes silent in one
-direction or both while the sockets stay open.
+direction or both while the sockets stay open. It also notes where the broker itself breaks
+the rule that QoS 2 rests on, so that a client is not blamed for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from noctule.protocol import PacketType, decode_fixed_header
+from noctule.protocol import PacketType, Version, decode_fixed_header, decode_packet
+from noctule.protocol.packets import Connect, Packet, Publish, Pubrel
 
 CUTS = ("before", "inside", "after")
 
@@ -35,6 +38,63 @@ class Fault:
         return cls(direction, dice.choice(types), dice.randrange(1, 6), place)
 
 
+class Releases:
+    """Whether a broker sends a PUBLISH again whose PUBREL it has sent [MQTT-4.3.3-6].
+
+    No client can tell such a message from a new one with the same packet identifier.
+    `sent_again` holds the payloads. The state is that of a session, over its connections.
+    """
+
+    def __init__(self) -> None:
+        self.sent_again: list[bytes] = []
+        self._released: set[int] = set()
+        self._version = Version.V5
+
+    def passed_up(self, packet: bytes) -> None:
+        """The broker has got this packet."""
+        kind = packet[0] >> 4
+        if kind == PacketType.CONNECT:
+            connect = self._decoded(packet)
+            assert isinstance(connect, Connect)
+            self._version = connect.version
+        elif kind == PacketType.PUBCOMP:
+            self._released.discard(int.from_bytes(packet[2:4], "big"))
+
+    def sent_down(self, packet: bytes) -> None:
+        """The broker has sent this packet, whether or not it gets through."""
+        kind = packet[0] >> 4
+        if kind == PacketType.CONNACK and not packet[2]:
+            self._released.clear()
+        elif kind == PacketType.PUBREL:
+            released = self._decoded(packet)
+            assert isinstance(released, Pubrel)
+            self._released.add(released.packet_identifier)
+        elif kind == PacketType.PUBLISH and packet[0] & 0x06 == 0x04:
+            publish = self._decoded(packet)
+            assert isinstance(publish, Publish)
+            if publish.packet_identifier in self._released:
+                self._released.discard(publish.packet_identifier)
+                self.sent_again.append(bytes(publish.payload))
+
+    def _decoded(self, packet: bytes) -> Packet:
+        return decode_packet(self._version, packet)
+
+
+class _Splitter:
+    """Whole packets out of a stream."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def packets(self, data: bytes) -> Iterator[bytes]:
+        self._rest += data
+        while (header := decode_fixed_header(self._rest)) is not None:
+            if header.stop > len(self._rest):
+                return
+            packet, self._rest = self._rest[: header.stop], self._rest[header.stop :]
+            yield packet
+
+
 @dataclass
 class FaultyProxy:
     """Listens on `port`; `faults` connections get a fault each, the later ones none."""
@@ -45,6 +105,7 @@ class FaultyProxy:
     with_silence: bool = False
     port: int = 0
     connections: int = 0
+    releases: Releases = field(default_factory=Releases)
     _dice: random.Random = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _listener: asyncio.Server | None = None
@@ -90,8 +151,8 @@ class FaultyProxy:
             back.transport.abort()
             raise
         ways = [
-            asyncio.create_task(_Way("up", fault, dice).carry(reader, back)),
-            asyncio.create_task(_Way("down", fault, dice).carry(there, writer)),
+            asyncio.create_task(_Way("up", fault, dice, self.releases).carry(reader, back)),
+            asyncio.create_task(_Way("down", fault, dice, self.releases).carry(there, writer)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +166,12 @@ class FaultyProxy:
 class _Way:
     """One direction of a connection."""
 
-    def __init__(self, direction: str, fault: Fault | None, dice: random.Random) -> None:
+    def __init__(
+        self, direction: str, fault: Fault | None, dice: random.Random, releases: Releases
+    ) -> None:
+        self._is_up = direction == "up"
+        self._releases = releases
+        self._splitter = _Splitter()
         self._fault = fault if fault is not None and fault.direction == direction else None
         self._dice = dice
         self._seen = 0
@@ -117,6 +183,11 @@ class _Way:
         try:
             while data := await reader.read(65_536):
                 allowed, goes_on = self._inspect(data)
+                for packet in self._splitter.packets(allowed if self._is_up else data):
+                    if self._is_up:
+                        self._releases.passed_up(packet)
+                    else:
+                        self._releases.sent_down(packet)
                 await self._write(writer, allowed)
                 if not goes_on:
                     return

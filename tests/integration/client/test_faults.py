@@ -1,6 +1,6 @@
 """What the client promises, over a network that fails.
 
-NOCTULE_FAULT_RUNS seeds are tried (1,000 in the nightly run), from NOCTULE_FAULT_SEED on.
+NOCTULE_FAULT_RUNS seeds are tried, from NOCTULE_FAULT_SEED on; `make client-faults` tries 1,000.
 """
 
 from __future__ import annotations
@@ -19,19 +19,25 @@ RUNS = int(os.environ.get("NOCTULE_FAULT_RUNS", "40"))
 FIRST_SEED = int(os.environ.get("NOCTULE_FAULT_SEED", "1"))
 MESSAGES = 30
 RECONNECT = Reconnect(first_delay=0.005, max_delay=0.02)
+MAX_FAILURES = 10
 
 
 @pytest.mark.timeout(60 + RUNS * 5)
 async def test_nothing_acknowledged_is_lost(broker: RunningBroker, topic: str) -> None:
+    failures: list[Exception] = []
     for seed in range(FIRST_SEED, FIRST_SEED + RUNS):
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await run(broker, f"{topic}/{seed}", seed)
-        except BaseException as error:
+            tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+            assert not tasks, f"tasks are left: {tasks}"
+        except Exception as error:
             error.add_note(f"seed {seed} with {broker.name}")
-            raise
-        tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
-        assert not tasks, f"seed {seed} left {tasks}"
+            failures.append(error)
+        if len(failures) == MAX_FAILURES:
+            break
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of {RUNS} runs", failures)
 
 
 async def run(broker: RunningBroker, topic: str, seed: int) -> None:
@@ -73,13 +79,17 @@ async def run(broker: RunningBroker, topic: str, seed: int) -> None:
             for receipt in receipts:
                 assert (await receipt).reason_code in (0, 0x10)
             await sending
-            check("received", await receiving)
+            got = await receiving
+            # Mosquitto 2.0 forgets its PUBREL when it loses a client twice in a row.
+            again = [int(payload) for payload in proxy.releases.sent_again]
+            assert not again or broker.name == "mosquitto", f"the broker sent again: {again}"
+            check("received", without_repeated(got, again))
             await messages.close()
         await witness.publish(up, "end", qos=2)
-        got = []
+        seen_up = []
         while (message := await seen.next(10)).text != "end":
-            got.append(int(message.text))
-        check("published", got)
+            seen_up.append(int(message.text))
+        check("published", seen_up)
 
 
 async def publish(witness: Client, topic: str) -> None:
@@ -92,6 +102,20 @@ async def receive(messages: Subscription) -> list[int]:
     while len(set(got)) < MESSAGES:
         got.append(int((await messages.next()).text))
     return got
+
+
+def without_repeated(got: list[int], again: list[int]) -> list[int]:
+    """What came, less the copies that the broker made."""
+    seen: set[int] = set()
+    left = list(again)
+    kept = []
+    for number in got:
+        if number in seen and number in left:
+            left.remove(number)
+            continue
+        seen.add(number)
+        kept.append(number)
+    return kept
 
 
 def check(what: str, got: list[int]) -> None:
