@@ -3,8 +3,10 @@
     python tools/conformance_matrix.py            run the suite and print the matrix
     python tools/conformance_matrix.py --check    collect only; fail on a statement without test
 
-A statement counts if it binds a server and can be tested from outside. The last line is
-`N of M statements tested, K failing`. Further arguments go to pytest (`-- -n 2`).
+A statement that binds the server counts if it can be tested from outside; one that binds the
+client needs a test in tests/conformance/client, and one that binds both needs a test of each
+side. The last line of each matrix is `N of M statements that bind the SIDE tested, K failing`.
+Further arguments go to pytest (`-- -n 2`).
 """
 
 import argparse
@@ -20,8 +22,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = ROOT / "tests" / "conformance"
 LISTS = {"MQTT311": "mqtt-3.1.1-statements.csv", "MQTT5": "mqtt-5.0-statements.csv"}
-BINDING = {"server", "both"}
+CLIENT_SUITE = "tests/conformance/client/"
+SIDES = ("server", "client")
 TESTABLE = {"yes", "partly"}
+"""From outside, that is over the wire. Of a client of our own more can be seen: all rows of
+`binds` "client" count, whatever they say."""
 
 Statement = tuple[str, str]
 
@@ -74,8 +79,11 @@ def read_statements() -> dict[Statement, dict[str, str]]:
     return rows
 
 
-def binds_a_server(row: dict[str, str]) -> bool:
-    return row["binds"] in BINDING and row["testable"] in TESTABLE
+def binds(row: dict[str, str], side: str) -> bool:
+    """Whether a statement counts for a side: "server" or "client"."""
+    if side == "client" and row["binds"] == "client":
+        return True
+    return row["binds"] in (side, "both") and row["testable"] in TESTABLE
 
 
 def state(outcomes: Iterable[str]) -> str:
@@ -98,18 +106,22 @@ def collect(arguments: list[str], *, run: bool) -> Recorder:
     return recorder
 
 
-def tests_by_statement(recorder: Recorder) -> dict[Statement, list[str]]:
+def tests_by_statement(recorder: Recorder, side: str) -> dict[Statement, list[str]]:
     found: dict[Statement, list[str]] = defaultdict(list)
     for name, evidence in recorder.tests.items():
+        if (CLIENT_SUITE in name) != (side == "client"):
+            continue
         for statement in evidence.statements:
             found[statement].append(name)
     return found
 
 
-def print_matrix(rows: dict[Statement, dict[str, str]], recorder: Recorder) -> tuple[int, int]:
+def print_matrix(
+    rows: dict[Statement, dict[str, str]], recorder: Recorder, side: str
+) -> tuple[int, int]:
     """Prints a line for each statement; returns how many are untested and how many fail."""
-    by_statement = tests_by_statement(recorder)
-    wanted = [statement for statement, row in rows.items() if binds_a_server(row)]
+    by_statement = tests_by_statement(recorder, side)
+    wanted = [statement for statement, row in rows.items() if binds(row, side)]
     states: dict[Statement, str] = {}
     for statement in wanted:
         names = by_statement[statement]
@@ -121,21 +133,23 @@ def print_matrix(rows: dict[Statement, dict[str, str]], recorder: Recorder) -> t
         print(", ".join(functions) or "-")
     failing = sum(1 for word in states.values() if word == "failed")
     tested = sum(1 for word in states.values() if word in ("passed", "failed"))
-    print(f"{tested} of {len(wanted)} statements tested, {failing} failing")
+    print(f"{tested} of {len(wanted)} statements that bind the {side} tested, {failing} failing")
     return len(wanted) - tested, failing
 
 
-def check(rows: dict[Statement, dict[str, str]], recorder: Recorder) -> int:
+def check(rows: dict[Statement, dict[str, str]], recorder: Recorder, side: str) -> int:
     """Names the statements without a test, and marks that name no statement."""
-    by_statement = tests_by_statement(recorder)
-    wanted = [statement for statement, row in rows.items() if binds_a_server(row)]
+    by_statement = tests_by_statement(recorder, side)
+    wanted = [statement for statement, row in rows.items() if binds(row, side)]
     missing = [statement for statement in wanted if not by_statement[statement]]
     unknown = sorted(set(by_statement) - set(rows))
     for document, identifier in missing:
-        print(f"no test: {document} {identifier}: {rows[document, identifier]['paraphrase']}")
+        paraphrase = rows[document, identifier]["paraphrase"]
+        print(f"no test of the {side}: {document} {identifier}: {paraphrase}")
     for document, identifier in unknown:
         print(f"no such statement: {document} {identifier}")
-    print(f"{len(wanted) - len(missing)} of {len(wanted)} statements have a test")
+    tested = len(wanted) - len(missing)
+    print(f"{tested} of {len(wanted)} statements that bind the {side} have a test")
     return 1 if missing or unknown else 0
 
 
@@ -147,9 +161,9 @@ def main() -> int:
     rows = read_statements()
     recorder = collect(arguments.pytest_arguments, run=not arguments.check)
     if arguments.check:
-        return check(rows, recorder)
-    untested, failing = print_matrix(rows, recorder)
-    return 1 if untested or failing else 0
+        return max(check(rows, recorder, side) for side in SIDES)
+    results = [print_matrix(rows, recorder, side) for side in SIDES]
+    return 1 if any(untested or failing for untested, failing in results) else 0
 
 
 if __name__ == "__main__":
