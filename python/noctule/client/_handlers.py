@@ -117,6 +117,7 @@ class HandlerTask:
         self._messages = messages
         self._concurrency = concurrency
         self._task: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
 
     async def start(self, *, waits: bool) -> None:
         """Subscribes, and waits for the server's answer if asked to."""
@@ -129,10 +130,10 @@ class HandlerTask:
     def start_soon(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"noctule {self._call.pattern.pattern}")
 
-    async def stop(self) -> None:
-        """Ends the handler where it stands, unless it is the handler that asks for it."""
+    async def stop(self, who: asyncio.Task[Any] | None) -> None:
+        """Ends the handler where it stands, unless it is `who` that asks for it."""
         task = self._task
-        if task is None or task is asyncio.current_task():
+        if task is None or who in self._workers:
             return
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -141,8 +142,9 @@ class HandlerTask:
         try:
             if not self._messages.is_open:
                 await self._messages.open()
-            workers = [self._work() for _ in range(self._concurrency - 1)]
-            await asyncio.gather(self._work(), *workers)
+            loop = asyncio.get_running_loop()
+            self._workers = [loop.create_task(self._work()) for _ in range(self._concurrency)]
+            await asyncio.gather(*self._workers)
         except ClientClosedError:
             return
         except NoctuleError as error:

@@ -46,6 +46,7 @@ class Life(Filters):
         self._first_connection: asyncio.Future[None] | None = None
         self._body: asyncio.Task[object] | None = None
         self._has_cancelled_body = False
+        self._ending: asyncio.Task[None] | None = None
 
     # --- Starting and stopping --------------------------------------------------------
 
@@ -53,7 +54,7 @@ class Life(Filters):
         loop = asyncio.get_running_loop()
         state = None
         if self._options.outbox is not None:
-            self._outbox = SqliteOutbox(self._options.outbox)
+            self._outbox = SqliteOutbox(self._options.outbox, self._fail)
             self._client_id, state = self._outbox.open(self._client_id)
         if not self._client_id and self._options.version >= Version.V3_1_1:
             self._client_id = f"noctule-{secrets.token_hex(8)}"
@@ -105,14 +106,30 @@ class Life(Filters):
             logger.warning("closing with %d messages not settled", self._on_the_way)
 
     async def _shut(self, error: Exception | None) -> None:
-        if not self._is_open:
+        """Ends everything, to the end: in a task of its own, since the caller may be cancelled.
+
+        What is left to wait for then is cut short, so that the caller gets away.
+        """
+        if self._is_open:
+            self._is_open = False
+            if error is not None and self._failure is None:
+                self._failure = error
+            who = asyncio.current_task()
+            self._ending = asyncio.create_task(self._end(who), name="noctule ending")
+        if self._ending is None:
             return
-        self._is_open = False
-        if error is not None and self._failure is None:
-            self._failure = error
+        try:
+            await asyncio.shield(self._ending)
+        except asyncio.CancelledError:
+            if self._supervisor.connection is not None:
+                self._supervisor.connection.abort()
+            await asyncio.wait([self._ending], timeout=self._options.close_timeout)
+            raise
+
+    async def _end(self, who: asyncio.Task[object] | None) -> None:
         closed = self._closed_error()
         for handler in self._handlers:
-            await handler.stop()
+            await handler.stop(who)
         await self._requests.close()
         self._requests.fail(closed)
         await self._disconnect()

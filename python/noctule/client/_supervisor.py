@@ -152,6 +152,8 @@ class Supervisor:
         return random.uniform(0, min(policy.max_delay, doubled))  # noqa: S311
 
     def _is_final(self, error: Exception) -> bool:
+        if not isinstance(error, (NoctuleError, OSError)):
+            return True  # A fault of the program's own, say in its authentication.
         code = getattr(error, "reason_code", None)
         if isinstance(code, ReturnCode):
             may_improve = self._options.credentials is not None and code in CREDENTIALS_RETURNS
@@ -255,7 +257,7 @@ class Supervisor:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abort()
-        for future in (self._opened, self._ended):
+        for future in (self._opened, self._ended, self._reauthentication):
             if future is not None and future.done() and not future.cancelled():
                 future.exception()  # Seen, whether or not somebody has waited for it.
 
@@ -310,12 +312,15 @@ class Supervisor:
     async def reauthenticate(self, session: ClientSession) -> None:
         """AUTH 0x19 and what follows, with a new run of the mechanism, MQTT 5.0 §4.12.1."""
         assert self._options.authentication is not None
+        if self._reauthentication is not None and not self._reauthentication.done():
+            await asyncio.shield(self._reauthentication)  # One run serves all who ask for it.
+            return
         self._mechanism = self._options.authentication()
-        self._reauthentication = asyncio.get_running_loop().create_future()
         session.reauthenticate(self._mechanism.start())
+        self._reauthentication = asyncio.get_running_loop().create_future()
         assert self.connection is not None
         self.connection.schedule_flush()
-        await self._reauthentication
+        await asyncio.shield(self._reauthentication)
 
     def reauthenticated(self, event: Reauthenticated) -> None:
         if not self._authenticated(lambda mechanism: mechanism.finish(event.data)):
@@ -329,7 +334,7 @@ class Supervisor:
         assert self.connection is not None
         try:
             step(self._mechanism)
-        except NoctuleError as error:
+        except Exception as error:  # A mechanism is the program's: nothing it raises is lost.
             self._reason = error
             self._client._session.disconnect(
                 asyncio.get_running_loop().time(), ReasonCode.NOT_AUTHORIZED

@@ -151,13 +151,14 @@ class Client(Life):
         """Sends what is on its way, disconnects and ends all iterations.
 
         Waits `close_timeout` seconds at most for the server's acknowledgements; what is
-        not settled by then stays in an outbox on disk, and is lost in one in memory.
+        not settled by then stays in an outbox on disk, and is lost in one in memory. To
+        cancel it is to wait no longer; the client is closed all the same.
         """
-        if not self._is_open:
-            return
-        if self._failure is None:
-            await self._settle()
-        await self._shut(None)
+        try:
+            if self._is_open and self._failure is None:
+                await self._settle()
+        finally:
+            await self._shut(None)
 
     async def __aenter__(self) -> Self:
         self._body = asyncio.current_task()

@@ -60,11 +60,15 @@ class SqliteOutbox:
     """The file at `path`. One client at a time; a second one gets OutboxError.
 
     The methods that write return at once; `then` is called in the event loop when it is on
-    disk, in the order of the calls.
+    disk, in the order of the calls. Where the disk fails, `on_failure` is called there, once,
+    and nothing more is written.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(
+        self, path: str | PathLike[str], on_failure: Callable[[OutboxError], None]
+    ) -> None:
         self._path = fspath(path)
+        self._on_failure = on_failure
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -143,6 +147,8 @@ class SqliteOutbox:
         `then` is called even if nobody waits any more: the message is written by then.
         """
         assert self._loop is not None
+        if self._failed is not None:
+            raise self._failed
         on_disk = self._loop.create_future()
         row = (
             receipt.packet_identifier,
@@ -196,9 +202,8 @@ class SqliteOutbox:
         then: Callable[[], None] | None,
         on_disk: asyncio.Future[None] | None = None,
     ) -> None:
-        if self._failed is not None:
-            raise self._failed
-        self._jobs.put((statement, then, on_disk))
+        if self._failed is None:
+            self._jobs.put((statement, then, on_disk))
 
     def _write(self, database: sqlite3.Connection) -> None:
         is_running = True
@@ -241,6 +246,8 @@ class SqliteOutbox:
         assert self._loop is not None
         try:
             self._loop.call_soon_threadsafe(_finish, jobs, error)
+            if error is not None:
+                self._loop.call_soon_threadsafe(self._on_failure, error)
         except RuntimeError:
             return  # The loop is closed: nobody is left to be told.
 
@@ -255,3 +262,4 @@ def _finish(jobs: list[_Job], error: OutboxError | None) -> None:
             on_disk.set_result(None)
         else:
             on_disk.set_exception(error)
+            on_disk.exception()  # Seen, even if nobody awaits it: the client ends with it too.

@@ -796,6 +796,35 @@ async def test_server_that_fails_the_mechanism_is_left() -> None:
             await connect(server.url, authentication=Challenge).open()
 
 
+class Broken(Challenge):
+    """Runs into a fault of its own where it ends."""
+
+    ends_well = 0
+
+    def finish(self, data: bytes | None) -> None:
+        Broken.ends_well -= 1
+        if Broken.ends_well < 0:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("ends_well", [0, 1])
+async def test_exception_in_a_mechanism_comes_out_and_is_not_tried_again(ends_well: int) -> None:
+    Broken.ends_well = ends_well
+    async with scripted(challenging(b"bye")) as server:
+        with pytest.raises(ZeroDivisionError):
+            async with connect(server.url, authentication=Broken, reconnect=FAST) as client:
+                await client.reauthenticate()
+        assert len(server.peers) == 1
+
+
+async def test_exception_in_credentials_comes_out() -> None:
+    def ask() -> Credentials:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await connect("mqtt://127.0.0.1:1", credentials=ask).open()
+
+
 @pytest.mark.parametrize("method", ["SCRAM-SHA-256", "SCRAM-SHA-512"])
 @pytest.mark.parametrize("password", ["secret", "wrong"])
 async def test_scram(method: str, password: str) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import noctule.client as noctule
 from noctule.client import OutboxError, Reconnect, connect
+from noctule.client.outbox import SqliteOutbox
 from noctule.protocol import Properties, PropertyId
 from noctule.protocol.packets import Connect, Publish, Pubrec, Pubrel
 from tests.unit.client.scripted import Peer, scripted
@@ -137,3 +139,24 @@ async def test_outbox_goes_on_over_reconnects(tmp_path: Path) -> None:
             await receipt
         async with client.subscribe("b"):
             assert client.outbox_size == 0
+
+
+async def test_disk_that_fails_ends_the_client_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = SqliteOutbox._connect
+
+    def small(outbox: SqliteOutbox) -> sqlite3.Connection:
+        database = plain(outbox)
+        database.execute("PRAGMA max_page_count = 12")
+        return database
+
+    monkeypatch.setattr(SqliteOutbox, "_connect", small)
+    async with scripted() as server:
+        with pytest.raises(OutboxError, match="full"):
+            async with connect(server.url, outbox=tmp_path / "outbox") as client:
+                # Nobody awaits these: the error must come out all the same.
+                client.publish_nowait("a", bytes(100_000), qos=1)
+                await asyncio.sleep(5)
+        with pytest.raises(noctule.ClientClosedError):
+            await client.publish("a", qos=1)
