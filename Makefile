@@ -19,15 +19,15 @@ NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .PHONY: help build serve test test-rust simulation torture power disk-faults test-python lint format types bench bench-sizes \
-	bench-gil bench-client instructions conformance docs docs-check generated-check clean
+	bench-gil bench-client instructions lock audit sbom conformance docs docs-check generated-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-$(STAMPS)/dependencies: pyproject.toml
+$(STAMPS)/dependencies: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	mkdir -p $(STAMPS) && touch $@
 
 # The Python sources are linked, not copied, so only Rust sources make a new build.
@@ -115,6 +115,21 @@ instructions: $(STAMPS)/dependencies ## fail where the instructions of a fixed w
 
 bench-client: build ## CPU per message of this client and of other Python clients
 	$(BIN)/python -m bench.client $(BENCH)
+
+lock: $(STAMPS)/dependencies ## take the newest versions that pyproject.toml and Cargo.toml allow, and pin them
+	$(CARGO) update --quiet
+	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --group dev --group bench
+	$(BIN)/python -m pip freeze --exclude noctule --exclude pip --exclude setuptools > constraints.txt
+
+audit: ## look the pinned versions up in the RustSec and PyPI advisory databases (needs the internet)
+	$(CARGO) install --quiet cargo-audit && $(CARGO) audit
+	$(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install --quiet pip-audit
+	build/audit/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
+
+sbom: $(STAMPS)/dependencies ## a wheel with the SBOM of its crates, and the SBOM of the environment, in dist/
+	$(BIN)/maturin build --release --quiet --out dist
+	$(PYTHON) -m venv build/sbom && build/sbom/bin/python -m pip install --quiet cyclonedx-bom
+	build/sbom/bin/cyclonedx-py environment $(VENV) --output-file dist/python.cyclonedx.json
 
 conformance: build ## every normative statement with its tests, as a matrix
 	$(BIN)/python tools/conformance_matrix.py

@@ -70,7 +70,7 @@ def load(
 
 def scaled(entry: dict[str, Any], spec: BrokerSpec, settings: Settings) -> dict[str, Any]:
     """The scenario as this broker gets it."""
-    scenario = {**entry["load"], "port": spec.port}
+    scenario = {**entry["load"], **spec.load, "port": spec.port}
     if not entry.get("fixed"):
         messages = entry["load"]["messages"] * settings.time * spec.scale
         scenario["messages"] = max(FEWEST_MESSAGES, int(messages))

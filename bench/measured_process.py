@@ -41,6 +41,7 @@ class BrokerSpec:
     check: str = ""
     skip: list[str] = field(default_factory=list)
     settle_seconds: float = 0.3
+    load: dict[str, Any] = field(default_factory=dict)
 
     def is_here(self) -> bool:
         """Whether it can be started."""
@@ -53,6 +54,8 @@ def read_specs(document: dict[str, dict[str, Any]]) -> list[BrokerSpec]:
     """The brokers of a parsed brokers.toml, their placeholders filled in."""
 
     def fill(text: str) -> str:
+        if "{certificate}" in text:
+            text = text.replace("{certificate}", str(certificate()))
         return text.replace("{python}", sys.executable).replace("{here}", str(HERE))
 
     specs = []
@@ -61,6 +64,21 @@ def read_specs(document: dict[str, dict[str, Any]]) -> list[BrokerSpec]:
         rest = {**entry, "command": command, "check": fill(entry.get("check", ""))}
         specs.append(BrokerSpec(name=name, **rest))
     return specs
+
+
+def certificate() -> Path:
+    """A file with a self-signed certificate for 127.0.0.1 and its key."""
+    file = Path("build/bench/certificate.pem")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        parts = [file.with_suffix(".key"), file.with_suffix(".chain")]
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:P-256", "-nodes", "-days", "3650", "-subj", "/CN=127.0.0.1"]
+        command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+        command += ["-keyout", str(parts[0]), "-out", str(parts[1])]
+        subprocess.run(command, check=True, capture_output=True)
+        file.write_text("".join(part.read_text() for part in parts))
+    return file.resolve()
 
 
 def pinned(cpus: str, command: list[str]) -> list[str]:

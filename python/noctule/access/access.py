@@ -5,11 +5,13 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
 
 from noctule.access.chain import Denied, Identity, Link, Mechanism
+from noctule.access.directory import Directory
+from noctule.access.errors import RuleError
 from noctule.access.names import name_of
-from noctule.access.rules import Principal, Rule, engine_rules, rules_from
+from noctule.access.rules import Principal, Rule, effective_rules, engine_rules, rules_from
+from noctule.access.sources import RuleSource, RuleSources
 from noctule.broker import (
     Accept,
     Answer,
@@ -27,12 +29,6 @@ BAD_USER_NAME_OR_PASSWORD = 0x86
 NOT_AUTHORIZED = 0x87
 BAD_METHOD = 0x8C
 
-# Without rules everybody may do everything, except look into the broker from afar.
-WITHOUT_RULES = (
-    Rule(permission="deny", actions=("subscribe", "receive"), filter="$SYS/#"),
-    Rule(),
-)
-
 logger = logging.getLogger("noctule.access")
 
 
@@ -43,7 +39,8 @@ class Access:
     authentication method go to the mechanism of that name. `allow_anonymous` lets in clients
     that say nothing about themselves, `anonymous_listeners` those of listeners, by position.
     `listener_authenticators` are names, as of `name_of`, of all that is asked about the clients
-    of a listener; of others everything is. `groups` are names of groups with their users.
+    of a listener; of others everything is. `groups` are names of groups with their users. The
+    rules of `sources` come behind `rules`.
     """
 
     def __init__(
@@ -52,14 +49,19 @@ class Access:
         links: Sequence[Link] = (),
         mechanisms: Sequence[Mechanism] = (),
         rules: Iterable[Rule | Mapping[str, object]] = (),
+        sources: Sequence[RuleSource] = (),
         groups: Mapping[str, Iterable[str]] | None = None,
         allow_anonymous: bool = False,
         anonymous_listeners: Iterable[int] = (),
         listener_authenticators: Mapping[int, Iterable[str]] | None = None,
+        directory: Directory | None = None,
     ) -> None:
+        self.directory = directory
+        """Users and rules to be edited, where they are; to be named as link and source, too."""
         self._links = tuple(links)
         self._mechanisms = {each.method: each for each in mechanisms}
         self._rules = rules_from(rules)
+        self._sources = RuleSources(sources, self._put_in_force)
         self._groups = {name: frozenset(users) for name, users in (groups or {}).items()}
         self._allow_anonymous = allow_anonymous
         self._anonymous_listeners = frozenset(anonymous_listeners)
@@ -72,11 +74,12 @@ class Access:
         # By client identifier, or by address where the broker makes up the identifier.
         self._principals: dict[object, Principal] = {}
         self._most_principals = 1024
+        self._tidying: asyncio.Task[None] | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules in force."""
-        return self._rules
+        """The rules in force, those of the sources behind the others."""
+        return (*self._rules, *self._sources.rules)
 
     async def start(self, request: AuthenticationRequest) -> Answer:
         """Who it is: by a mechanism where the client names one, else by the chain."""
@@ -84,6 +87,7 @@ class Access:
             return await self._start(request)
 
     async def _start(self, request: AuthenticationRequest) -> Answer:
+        await self._sources.require()
         if request.method is not None:
             return await self._step(request, first=True)
         identity = await self._identify(request)
@@ -146,34 +150,55 @@ class Access:
             listener=request.listener,
             claims=identity.claims,
             own_rules=identity.rules,
+            restricted=identity.restricted,
         )
 
         def rules() -> list[EngineRule] | None:
-            self._principals[request.client or (request.address, request.port)] = principal
+            self._remember(request, principal)
             return self._bind(principal)
 
         # Bound when the engine is told: rules may change while others are still asked.
         return Accept(data, identity.user, rules, identity.expires_at)
 
+    def _remember(self, request: AuthenticationRequest, principal: Principal) -> None:
+        self._principals[request.client or (request.address, request.port)] = principal
+        if len(self._principals) > self._most_principals and self._tidying is None:
+            self._tidying = asyncio.create_task(self._push())
+            self._tidying.add_done_callback(self._tidied)
+
+    def _tidied(self, task: asyncio.Task[None]) -> None:
+        self._tidying = None
+
     def _groups_of(self, user: str | None) -> frozenset[str]:
-        return frozenset(name for name, users in self._groups.items() if user in users)
+        configured = (name for name, users in self._groups.items() if user in users)
+        return frozenset(configured) | self._sources.groups_of(user)
 
     def _bind(self, principal: Principal) -> list[EngineRule] | None:
         groups = principal.groups | self._groups_of(principal.user)
-        principal = dataclasses.replace(principal, groups=groups)
-        bound = engine_rules(self._rules, principal)
-        if bound is None and not is_local(principal.address):
-            return engine_rules(WITHOUT_RULES, principal)
-        return bound
+        restricted = principal.restricted or bool(self._sources)
+        principal = dataclasses.replace(principal, groups=groups, restricted=restricted)
+        if not self._sources.are_loaded:
+            return []
+        return engine_rules(effective_rules(self.rules, principal), principal)
+
+    def _bind_safely(self, principal: Principal) -> list[EngineRule] | None:
+        """The same for a session that is there: rules that cannot be bound allow nothing."""
+        try:
+            return self._bind(principal)
+        except RuleError as error:
+            logger.error("client %r may do nothing: %s", principal.client, error)
+            return []
 
     async def attach(self, sessions: Sessions) -> None:
         """The broker has started: sessions it kept get the rules of today."""
         self._sessions = sessions
+        self._sources.start()
         await self._push()
 
     async def detach(self) -> None:
         """The broker has stopped."""
         self._sessions = None
+        await self._sources.close()
         await asyncio.gather(*(link.close() for link in self._links))
 
     async def update(
@@ -196,7 +221,13 @@ class Access:
         Clients that are just being asked about are still asked in the old way, all others, and
         the rules of every session, are of the new one.
         """
-        asking, links = set(self._asking), self._links
+        await other._sources.require()
+        asking, links, sources = set(self._asking), self._links, self._sources
+        self.directory = other.directory
+        self._sources = other._sources
+        self._sources.tell(self._put_in_force)
+        if self._sessions is not None:
+            self._sources.start()
         self._links, self._mechanisms = other._links, other._mechanisms
         self._rules, self._groups = other._rules, other._groups
         self._allow_anonymous = other._allow_anonymous
@@ -204,20 +235,43 @@ class Access:
         await self._push()
         if asking:
             await asyncio.wait(asking)
+        await sources.close()
         await asyncio.gather(*(link.close() for link in links))
 
+    async def refresh(self) -> None:
+        """Read the sources of rules now, not when their time has come."""
+        await self._sources.refresh()
+
+    async def _put_in_force(self, revoked: frozenset[str]) -> None:
+        """A source has changed: sessions get other rules, and revoked users go."""
+        await self._push()
+        if self._sessions is None or not revoked:
+            return
+        for client in await self._sessions.clients():
+            if client.connected and client.user in revoked:
+                await self._sessions.disconnect(client.client, NOT_AUTHORIZED)
+
     async def _push(self) -> None:
-        """Give every session its rules. What is accepted meanwhile has them already."""
+        """Give every session its rules; they hold once this returns.
+
+        What is accepted meanwhile has them already.
+        """
         if self._sessions is None:
             return
+        before = set(self._principals)
         clients = await self._sessions.clients()
         principals: dict[object, Principal] = {}
         for client in clients:
             key, principal = self._principal_of(client)
             principals[key] = principal
-            self._sessions.set_permissions(client.client, self._bind(principal))
+            self._sessions.set_permissions(client.client, self._bind_safely(principal))
+        if clients:
+            # A worker answers in turn, so by now it has taken the rules.
+            await self._sessions.clients()
         if len(self._principals) > self._most_principals:
-            self._principals = principals
+            # Those who came in meanwhile are not among the clients yet.
+            late = {key: each for key, each in self._principals.items() if key not in before}
+            self._principals = principals | late
             self._most_principals = max(1024, 2 * len(principals))
 
     def _principal_of(self, client: Client) -> tuple[object, Principal]:
@@ -230,8 +284,3 @@ class Access:
         return client.client, Principal(
             client.client, user, address=client.address, listener=client.listener
         )
-
-
-def is_local(address: str | None) -> bool:
-    """Whether it is this machine's own, or no network address at all."""
-    return address is None or ip_address(address).is_loopback

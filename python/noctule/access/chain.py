@@ -21,6 +21,8 @@ class Identity:
     claims: Mapping[str, str] = field(default_factory=dict)
     expires_at: float | None = None
     """Seconds since 1970."""
+    restricted: bool = False
+    """Whether it is denied what no rule allows even where there is no rule at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from noctule import _engine
-from noctule.access.rules import Action, Principal, Rule, engine_rules
+from noctule.access.rules import Action, Principal, Rule, effective_rules, engine_rules
 
 __all__ = ["Explanation", "explain"]
 
@@ -35,7 +35,7 @@ def explain(
     retain: bool = False,
 ) -> Explanation:
     """Ask the engine's own matcher; `topic` is a filter where the action is `subscribe`."""
-    bound = engine_rules(rules, principal)
+    bound = engine_rules(effective_rules(rules, principal), principal)
     if bound is None:
         return Explanation(True, None)
     allowed, rule = _engine.explain(

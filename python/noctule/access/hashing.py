@@ -4,13 +4,11 @@ A reconnect storm would otherwise cost some 50 ms of a core for each client. Wha
 password that was right is an HMAC under a key that only this process has.
 """
 
-import asyncio
 import hashlib
 import hmac
 import secrets
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from argon2 import PasswordHasher
@@ -18,6 +16,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 
 from noctule.access import mosquitto_hash
 from noctule.access.errors import BackEndError
+from noctule.access.threads import Threads
 
 __all__ = ["PasswordChecker", "is_checkable"]
 
@@ -46,9 +45,7 @@ class PasswordChecker:
     def __init__(
         self, *, threads: int = 2, maximum_waiting: int = 1024, cache_seconds: float = 60.0
     ) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="noctule-argon2")
-        self._maximum_waiting = maximum_waiting
-        self._waiting = 0
+        self._threads = Threads("argon2", threads, maximum_waiting)
         self._cache_seconds = cache_seconds
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, float] = OrderedDict()
@@ -78,16 +75,9 @@ class PasswordChecker:
         known_until = self._known.get(digest, 0.0)
         if record is not None and time.monotonic() < known_until:
             return True
-        if self._waiting >= self._maximum_waiting:
-            raise BackEndError("too many passwords wait to be checked")
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            right = await loop.run_in_executor(
-                self._pool, self._verify, self._decoy if record is None else record, password
-            )
-        finally:
-            self._waiting -= 1
+        right = await self._threads.run(
+            self._verify, self._decoy if record is None else record, password
+        )
         if record is None or not right:
             return False
         self._remember(digest)
@@ -95,7 +85,7 @@ class PasswordChecker:
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _remember(self, digest: bytes) -> None:
         if self._cache_seconds <= 0:

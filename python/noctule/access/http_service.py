@@ -15,14 +15,16 @@ from collections import OrderedDict
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 
 from noctule.access.chain import DENIED, Identity, Verdict
 from noctule.access.errors import BackEndError
 from noctule.access.rules import rules_from
+from noctule.access.sources import RuleSet
 from noctule.access.token import tables, texts
 from noctule.broker import AuthenticationRequest
 
-__all__ = ["HttpService"]
+__all__ = ["HttpRules", "HttpService"]
 
 MAX_CACHED = 100_000
 FIRST_PAUSE_SECONDS = 0.1
@@ -104,6 +106,52 @@ class HttpService:
         await self._client.aclose()
 
 
+class HttpRules:
+    """Rules from an address, `{"rules": [...], "groups": {"name": ["user"]}}`, asked for every
+    `refresh_seconds` by GET.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 2.0,
+        refresh_seconds: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = "the HTTP service of rules"
+        self._url = url
+        self._refresh_seconds = refresh_seconds
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, transport=transport)
+
+    async def load(self) -> RuleSet:
+        """The rules now; BackEndError where the answer is none."""
+        try:
+            answer = await self._client.get(self._url)
+            answer.raise_for_status()
+            found = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise BackEndError(f"no answer with rules: {type(error).__name__}") from None
+        if not isinstance(found, dict) or "rules" not in found:
+            raise BackEndError("the answer has no rules")
+        groups = found.get("groups", {})
+        if not isinstance(groups, dict):
+            raise BackEndError("the answer's groups are not a table")
+        try:
+            rules = rules_from(tables(found["rules"]))
+        except ValidationError as error:
+            raise BackEndError(f"a rule is none: {error.errors()[0]['msg']}") from None
+        return RuleSet(rules, {name: frozenset(texts(users)) for name, users in groups.items()})
+
+    async def wait(self) -> None:
+        """Until it is time to ask again."""
+        await asyncio.sleep(self._refresh_seconds)
+
+    async def close(self) -> None:
+        """End its connections."""
+        await self._client.aclose()
+
+
 def question_of(request: AuthenticationRequest) -> dict[str, object]:
     """What the service is told."""
     password = request.password
@@ -134,4 +182,5 @@ def verdict_of(answer: Any) -> Verdict:
         user,
         groups=frozenset(texts(answer.get("groups"))),
         rules=rules_from(tables(answer.get("rules"))),
+        restricted="rules" in answer,
     )

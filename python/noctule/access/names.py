@@ -6,8 +6,12 @@ __all__ = ["name_of", "unknown_names"]
 
 # By class: the parts themselves do not know what an operator calls them.
 NAMES = {
+    "CramMd5": "insecure_methods",
+    "DigestMd5": "insecure_methods",
+    "Directory": "directory",
     "Function": "function",
     "HttpService": "http",
+    "Ldap": "ldap",
     "OAuthBearer": "jwt",
     "PasswordFile": "password_file",
     "Peer": "peer_names",
@@ -20,8 +24,9 @@ NAMES = {
 
 def name_of(part: object) -> str:
     """The key in `[access]` of a link or mechanism; its own `name` where it has one."""
+    kind = type(part).__name__
     own = getattr(part, "name", None)
-    return own if isinstance(own, str) else NAMES.get(type(part).__name__, type(part).__name__)
+    return NAMES.get(kind) or (own if isinstance(own, str) else kind)
 
 
 def unknown_names(wanted: Iterable[str], parts: Iterable[object]) -> list[str]:

@@ -33,6 +33,8 @@ class Principal:
     """For `%{name}` in filters."""
     own_rules: tuple["Rule", ...] = ()
     """Rules that came with the proof, looked at before the configured ones."""
+    restricted: bool = False
+    """Whether it is denied what no rule allows even where there is no rule at all."""
 
 
 class Rule(BaseModel):
@@ -123,13 +125,31 @@ class Rule(BaseModel):
         return any(found.version == each.version and found in each for each in networks)
 
 
+def effective_rules(rules: Sequence[Rule], principal: Principal) -> Sequence[Rule]:
+    """The rules, or what holds where there are none at all.
+
+    Then everybody may do everything, except look into the broker from afar.
+    """
+    if rules or principal.own_rules or principal.restricted or is_local(principal.address):
+        return rules
+    return (
+        Rule(permission="deny", actions=("subscribe", "receive"), filter="$SYS/#"),
+        Rule(),
+    )
+
+
+def is_local(address: str | None) -> bool:
+    """Whether it is this machine's own, or no network address at all."""
+    return address is None or ip_address(address).is_loopback
+
+
 def engine_rules(rules: Sequence[Rule], principal: Principal) -> list[EngineRule] | None:
     """The rules of one client in their order; None, which is everything, where there are none.
 
     RuleError where a name of the client's cannot be put into a denying rule.
     """
     everything = (*principal.own_rules, *rules)
-    if not everything:
+    if not everything and not principal.restricted:
         return None
     return [
         each

@@ -1,57 +1,164 @@
-"""Users in a database that SQLAlchemy speaks to; passwords are argon2 hashes."""
+"""Users and access rules in a database that SQLAlchemy speaks to."""
 
 import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
 
 from noctule.access.chain import DENIED, Identity, Verdict
 from noctule.access.errors import BackEndError
 from noctule.access.hashing import PasswordChecker
+from noctule.access.rules import Rule
+from noctule.access.sources import RuleSet
+from noctule.access.threads import Threads
 from noctule.access.token import texts
 from noctule.broker import AuthenticationRequest
 
-__all__ = ["QUERY", "SqlUsers"]
+__all__ = ["QUERY", "SqlRules", "SqlUsers"]
 
-QUERY = "SELECT password_hash, groups FROM users WHERE name = :user"
+# By `*`: `groups` is a reserved word here and there.
+QUERY = "SELECT * FROM users WHERE name = :user"
+
+Row = Mapping[str, Any]
 
 
-class SqlUsers:
-    """Asks `query` with `:user`: it gives the hash and, if it likes, groups with spaces between.
+class Database:
+    """Asks queries in threads of its own; BackEndError without the driver's text.
 
     The optional package `sqlalchemy` and the database's driver must be there; ImportError says
     so.
     """
 
+    def __init__(self, url: str) -> None:
+        import sqlalchemy
+
+        self._sqlalchemy = sqlalchemy
+        try:
+            self._engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
+        except sqlalchemy.exc.ArgumentError:
+            # Its text may hold the URL, and with it a password.
+            raise BackEndError("the database's URL is not one of SQLAlchemy's") from None
+        self._threads = Threads("sql")
+
+    async def rows(self, query: str, **parameters: object) -> list[Row]:
+        """All rows, by the names of their columns."""
+        return await self._threads.run(self._rows, query, parameters)
+
+    async def close(self) -> None:
+        """End the connections and the threads."""
+        self._threads.close()
+        await asyncio.to_thread(self._engine.dispose)
+
+    def _rows(self, query: str, parameters: Row) -> list[Row]:
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(self._sqlalchemy.text(query), parameters)
+                return [dict(row) for row in found.mappings()]
+        except self._sqlalchemy.exc.SQLAlchemyError as error:
+            raise BackEndError(f"the database failed: {type(error).__name__}") from None
+
+
+class SqlUsers:
+    """Asks `query` with `:user` for a row with `password_hash` and, if it likes, `groups`.
+
+    The hash is one of argon2id, or of Mosquitto's; the groups are a JSON list, or names with
+    spaces between.
+    """
+
     def __init__(
         self, url: str, query: str = QUERY, checker: PasswordChecker | None = None
     ) -> None:
-        import sqlalchemy
-
-        self._engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
-        self._query = sqlalchemy.text(query)
-        self._failures = sqlalchemy.exc.SQLAlchemyError
+        self._database = Database(url)
+        self._query = query
         self._checker = checker or PasswordChecker()
+        self._imitates = False
 
     async def identify(self, request: AuthenticationRequest) -> Verdict:
         """The user, if the password is theirs; nothing is known of users without a row."""
         if request.user is None:
             return None
-        row = await asyncio.to_thread(self._row, request.user)
-        record = None if row is None else str(row[0])
+        rows = await self._database.rows(self._query, user=request.user)
+        # To some databases `ALICE` is `alice`; to rules it is not.
+        rows = [row for row in rows if row.get("name", request.user) == request.user]
+        record = record_of(rows[0]) if rows else None
+        if record is not None and not self._imitates:
+            self._imitates = True
+            await asyncio.to_thread(self._checker.imitate, record)
         right = await self._checker.is_right(record, request.password or b"")
-        if row is None:
+        if not rows:
             return None
-        groups = texts(row[1]) if len(row) > 1 else []
+        # A user without a hash has no password that is right.
+        groups = texts(listed(rows[0].get("groups")))
         return Identity(request.user, frozenset(groups)) if right else DENIED
 
     async def close(self) -> None:
         """End the connections and the threads."""
         self._checker.close()
-        await asyncio.to_thread(self._engine.dispose)
+        await self._database.close()
 
-    def _row(self, user: str) -> tuple[object, ...] | None:
+
+def record_of(row: Row) -> str | None:
+    """The hash of a user; None where the column is empty."""
+    if "password_hash" not in row:
+        raise BackEndError("the query for a user gives no column password_hash")
+    return row["password_hash"] or None
+
+
+class SqlRules:
+    """The rules that `query` gives, in its order, asked for every `refresh_seconds`.
+
+    Columns are named like the keys of a rule; one that is empty or not there stands for the
+    default. A column of several values holds a JSON list, or one value alone.
+    """
+
+    def __init__(self, url: str, query: str, refresh_seconds: float = 5.0) -> None:
+        self.name = "the database of rules"
+        self._database = Database(url)
+        self._query = query
+        self._refresh_seconds = refresh_seconds
+
+    async def load(self) -> RuleSet:
+        """The rules now; BackEndError names the row that is none."""
+        rows = await self._database.rows(self._query)
+        return RuleSet(tuple(rule_of(row, number) for number, row in enumerate(rows, start=1)))
+
+    async def wait(self) -> None:
+        """Until it is time to ask again."""
+        await asyncio.sleep(self._refresh_seconds)
+
+    async def close(self) -> None:
+        """End the connections and the threads."""
+        await self._database.close()
+
+
+def rule_of(row: Row, number: int) -> Rule:
+    """The rule of a row."""
+    table: dict[str, object] = {}
+    for key, value in row.items():
+        if value is None or key not in Rule.model_fields:
+            continue
+        if key == "retain":
+            table[key] = bool(value)
+        elif key in ("permission", "filter", "maximum_qos"):
+            table[key] = value
+        else:
+            found = listed(value)
+            table[key] = found if isinstance(found, list | tuple) else [found]
+    if "filter" not in table:
+        raise BackEndError(f"row {number} of the rules has no filter")
+    try:
+        return Rule.model_validate(table)
+    except ValidationError as error:
+        raise BackEndError(f"row {number} of the rules: {error.errors()[0]['msg']}") from None
+
+
+def listed(value: object) -> object:
+    """A JSON list as a list; everything else as it is."""
+    if isinstance(value, str) and value.startswith("["):
         try:
-            with self._engine.connect() as connection:
-                row = connection.execute(self._query, {"user": user}).first()
-        except self._failures as error:
-            # The driver's text may hold the URL, and with it a password.
-            raise BackEndError(f"the database failed: {type(error).__name__}") from None
-        return None if row is None else tuple(row)
+            return json.loads(value)
+        except ValueError:
+            raise BackEndError("a column begins with [ and is not a JSON list") from None
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -5,6 +5,8 @@ them right. The client is disconnected when it expires.
 """
 
 import asyncio
+import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import jwt
 
 from noctule.access.chain import DENIED, Denied, Identity, Verdict
 from noctule.access.errors import BackEndError
+from noctule.access.password_file import stamp_of
 from noctule.access.rules import rules_from
 from noctule.broker import AuthenticationRequest
 
@@ -24,6 +27,9 @@ KEY_SET_SECONDS = 300.0
 # A key identifier nobody knows makes us look for new keys, but not for each of a flood.
 REFRESH_SECONDS = 10.0
 REQUEST_SECONDS = 5.0
+MAX_STALE_SECONDS = 86_400.0
+
+logger = logging.getLogger("noctule.access")
 
 
 class KeyFile:
@@ -31,23 +37,29 @@ class KeyFile:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._stamp: object = None
+        self._key = b""
 
     async def key(self, key_identifier: str | None) -> Any:
-        """The key, whatever its identifier."""
-        return self._file.read_bytes()
+        """The key, whatever its identifier; read again when the file has changed."""
+        stamp = stamp_of(self._file)
+        if stamp != self._stamp:
+            self._key = self._file.read_bytes()
+            self._stamp = stamp
+        return self._key
 
 
 class KeySet:
     """The keys of a JWKS address, asked for again every five minutes.
 
-    While the address does not answer the keys of before are used.
+    While the address does not answer the keys of before are used, for a day.
     """
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._url = url
         self._transport = transport
         self._keys: dict[str | None, Any] = {}
-        self._asked = -KEY_SET_SECONDS
+        self._asked = self._answered = -math.inf
         self._lock = asyncio.Lock()
 
     async def key(self, key_identifier: str | None) -> Any:
@@ -71,9 +83,12 @@ class KeySet:
             answer.raise_for_status()
             found = jwt.PyJWKSet.from_dict(answer.json())
         except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-            if not self._keys:
-                raise BackEndError(f"no key set from {self._url}") from error
+            if time.monotonic() - self._answered > MAX_STALE_SECONDS:
+                self._keys = {}
+                raise BackEndError("the address of the key set does not answer") from error
+            logger.warning("no new key set, those of before are used: %s", type(error).__name__)
             return
+        self._answered = self._asked
         self._keys = {each.key_id: each.key for each in found.keys}
 
 
@@ -141,6 +156,7 @@ class Tokens:
             user,
             groups=frozenset(texts(claims.get(self._groups_claim))),
             rules=rules_from(tables(claims.get("mqtt_rules"))),
+            restricted="mqtt_rules" in claims,
             claims={name: value for name, value in claims.items() if isinstance(value, str)},
             expires_at=float(claims["exp"]) + self._leeway_seconds,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from noctule.access import Principal, Rule
 
 __all__ = ["acl"]
@@ -72,7 +75,7 @@ def check(
     from noctule.access.rules import Action
 
     check_topic(action, topic)
-    rules, known = configured(file)
+    rules, known, restricted = configured(file)
     in_groups = {name for name, users in known.items() if user is not None and user in users}
     principal = Principal(
         client=client,
@@ -80,6 +83,7 @@ def check(
         groups=frozenset(in_groups | set(groups)),
         address=address,
         listener=listener,
+        restricted=restricted,
     )
     answer = explain(rules, principal, cast(Action, action), topic, qos=qos, retain=retain)
     if as_json:
@@ -92,18 +96,20 @@ def check(
     sys.exit(0 if answer.allowed else 1)
 
 
-def configured(file: Path) -> tuple[list[Rule], dict[str, tuple[str, ...]]]:
-    """The rules of a configuration, those of its acl_file behind them, and its groups."""
-    from noctule.access import AccessError, read_acl_file
+def configured(file: Path) -> tuple[Sequence[Rule], Mapping[str, frozenset[str]], bool]:
+    """The rules of a configuration, its groups, and whether silence is no in any case."""
+    from noctule.access import AccessError, local_rules
     from noctule.config import ConfigurationError, load_options
 
     try:
-        access = load_options(file, os.environ).access
-        behind = () if access.acl_file is None else read_acl_file(access.acl_file)
-    except (ConfigurationError, AccessError, OSError) as error:
+        options = load_options(file, os.environ)
+        found, elsewhere = asyncio.run(local_rules(options.access, options))
+    except (ConfigurationError, AccessError, ImportError, OSError) as error:
         click.echo(error, err=True)
         sys.exit(2)
-    return [*access.rules, *behind], dict(access.groups)
+    for each in elsewhere:
+        click.echo(f"The rules of {each} are not looked at: only the broker asks there.", err=True)
+    return found.rules, found.groups, options.access.has_rule_sources
 
 
 def check_topic(action: str, topic: str) -> None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "top": ("noctule.cli.flags.command", "Watch a broker in the terminal."),
     "doctor": ("noctule.cli.flags.command", "Try a broker step by step, and say what to do."),
     "passwd": ("noctule.cli.passwd", "Make, change and delete users of a password file."),
+    "users": ("noctule.cli.users", "Make and change users that a running broker knows."),
     "topics": ("noctule.cli.topics", "Check topic names and filters."),
     "acl": ("noctule.cli.acl", "Ask what clients may do, and why."),
     "import": ("noctule.cli.imports", "Move from another broker to this one."),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["PasswordFile", "passwd"]
+__all__ = ["PasswordFile", "asked_password", "passwd"]
 
 MODE = 0o600
 
@@ -66,7 +66,9 @@ def passwd(
         raise click.ClickException(f"There is no {file}; --create makes it.")
     if verify:
         assert user is not None
-        is_right = PasswordFile.read(file).is_right(user, _asked(user, from_stdin, is_new=False))
+        is_right = PasswordFile.read(file).is_right(
+            user, asked_password(user, from_stdin, is_new=False)
+        )
         words = "The password is right." if is_right else "The password is wrong."
         click.echo(json.dumps({"right": is_right}) if as_json else words)
         sys.exit(0 if is_right else 1)
@@ -87,11 +89,12 @@ def passwd(
         else:
             assert user is not None
             _check_name(user)
-            users.set(user, _asked(user, from_stdin, is_new=True))
+            users.set(user, asked_password(user, from_stdin, is_new=True))
         users.write()
 
 
-def _asked(user: str, from_stdin: bool, *, is_new: bool) -> str:
+def asked_password(user: str, from_stdin: bool, *, is_new: bool) -> str:
+    """The password that somebody types, or that comes by a pipe; none is an error."""
     if from_stdin or not sys.stdin.isatty():
         password = sys.stdin.readline().rstrip("\n")
     else:
