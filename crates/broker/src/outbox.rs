@@ -204,7 +204,8 @@ impl Outbox {
     }
 
     /// Whether nothing is in it, not even behind a gate.
-    fn is_spent(&self) -> bool {
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
         self.gates.is_none() && self.is_empty()
     }
 

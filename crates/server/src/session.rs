@@ -264,7 +264,8 @@ impl Reactor {
         };
         if outbox.is_empty() && !connection.transport.has_pending() {
             connection.waiting = false;
-            if connection.closing {
+            // What is behind a gate is still to be said: that the connection ends, and why.
+            if connection.closing && outbox.is_spent() {
                 self.finish(id, false);
             }
             return;
@@ -282,6 +283,7 @@ impl Reactor {
         };
         outbox.advance(count);
         let left = !outbox.is_empty() || connection.transport.has_pending();
+        let spent = !left && outbox.is_spent();
         if moved || !connection.waiting {
             connection.progress = self.now;
         }
@@ -295,7 +297,7 @@ impl Reactor {
         self.worker.written(id, count, self.now);
         if !blocked && left {
             self.connections.dirty.push(id);
-        } else if !left && self.connections.find(id).is_some_and(|each| each.closing) {
+        } else if spent && self.connections.find(id).is_some_and(|each| each.closing) {
             self.finish(id, false);
         }
     }

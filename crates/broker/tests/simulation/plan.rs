@@ -19,6 +19,8 @@ pub struct Plan {
     /// Queues are short: messages may be lost, but every loss is counted.
     pub tight: bool,
     pub overloads: bool,
+    /// Longest way of records to the disk, in microseconds; `None`: nothing is kept.
+    pub commit_micros: Option<u64>,
     pub options: Options,
 }
 
@@ -68,6 +70,7 @@ impl Plan {
             batch_micros: random.pick(&[0, 2_000, 40_000]),
             tight,
             overloads,
+            commit_micros: random.pick(&[None, None, Some(2_000), Some(40_000)]),
             options,
         }
     }

@@ -150,7 +150,7 @@ impl World {
         }
         let n = bytes.len();
         outbox.advance(n);
-        link.pending = !outbox.is_empty();
+        link.pending = !outbox.is_spent();
         let longest = if link.client == 0 {
             0
         } else {
@@ -226,6 +226,30 @@ impl World {
                 self.workers[to].delivered(batch, now);
                 self.carry_out(to, None);
             }
+        }
+    }
+
+    /// What a worker has recorded goes to the disk, behind all that is on its way there.
+    pub(super) fn keep_records(&mut self, worker: usize) {
+        let Some((number, _)) = self.workers[worker].take_records() else {
+            return;
+        };
+        let longest = self.plan.commit_micros.unwrap_or(0);
+        let due = Time(self.scene.now.0 + self.scene.random.between(0, longest));
+        let last = self.commits.back().map_or(due, |each| each.0.max(due));
+        self.commits.push_back((last, worker, number));
+    }
+
+    /// Workers hear of what has come onto the disk.
+    pub(super) fn commit(&mut self) {
+        while let Some(&(due, worker, number)) = self.commits.front() {
+            if due > self.scene.now {
+                return;
+            }
+            self.commits.pop_front();
+            note!(self.scene, "batch {number} of worker {worker} is on disk");
+            self.workers[worker].committed(number, self.scene.now);
+            self.carry_out(worker, None);
         }
     }
 

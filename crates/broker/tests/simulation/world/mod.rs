@@ -31,6 +31,8 @@ pub struct World {
     workers: Vec<Worker>,
     /// Batches under way, in order for each pair: `from * workers + to`.
     parcels: Vec<VecDeque<(Time, Batch)>>,
+    /// Records on their way to the disk: whose they are, and their number.
+    commits: VecDeque<(Time, usize, u64)>,
     clients: Vec<Client>,
     links: Vec<Link>,
     /// Links that are not over.
@@ -49,7 +51,11 @@ impl World {
     pub fn new(seed: u64, log: usize) -> World {
         let mut random = Random::new(seed);
         let plan = Plan::new(&mut random);
-        let shared = Shared::new(plan.options.clone(), plan.workers, random.next());
+        let (options, hash) = (plan.options.clone(), random.next());
+        let shared = match plan.commit_micros {
+            Some(_) => Shared::durable(options, plan.workers, hash, 0),
+            None => Shared::new(options, plan.workers, hash),
+        };
         shared.observe(true);
         let workers = (0..plan.workers)
             .map(|index| Worker::new(index, shared.clone()))
@@ -74,6 +80,7 @@ impl World {
                 .map(|_| VecDeque::new())
                 .collect(),
             places: vec![Vec::new(); plan.workers],
+            commits: VecDeque::new(),
             plan,
             shared,
             workers,
@@ -125,6 +132,7 @@ impl World {
             self.carry_up(link);
         }
         self.carry_parcels();
+        self.commit();
         self.answer_questions();
         self.tick();
         for &link in &live {
@@ -156,6 +164,7 @@ impl World {
             .iter()
             .filter_map(|&link| self.links[link].next_due());
         let parcels = self.parcels.iter().filter_map(|each| each.front());
+        let commits = self.commits.front().map(|&(due, _, _)| due);
         let questions = self.questions.iter().map(|&(due, _, _)| due);
         let timeouts = self.workers.iter().filter_map(Worker::next_timeout);
         let pings = self.clients.iter().filter_map(Client::next_ping);
@@ -168,6 +177,7 @@ impl World {
             .map(|_| soon);
         links
             .chain(parcels.map(|&(due, _)| due))
+            .chain(commits)
             .chain(questions)
             .chain(timeouts)
             .chain(pings)

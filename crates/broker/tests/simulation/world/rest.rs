@@ -92,6 +92,7 @@ impl World {
             && clients.clone().all(|each| each.is_at_rest())
             && clients.clone().all(|each| each.stage != Stage::Waiting)
             && self.parcels.iter().all(|each| each.is_empty())
+            && self.commits.is_empty()
             && self.live.iter().all(|&link| self.links[link].is_quiet())
     }
 

@@ -33,6 +33,7 @@ impl World {
                 Effect::Event(event) => self.hear(event, speaker),
             }
         }
+        self.keep_records(worker);
         self.send_batches(worker);
     }
 
