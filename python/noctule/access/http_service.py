@@ -2,7 +2,8 @@
 
 It is sent, as JSON, `client`, `user`, `password`, `address`, `listener`, `version` and
 `peer_name`, and answers 200 with `{"result": "allow" | "deny" | "ignore"}` and, with "allow",
-perhaps `user`, `groups` and `rules`. Anything else is an error, and an error denies.
+perhaps `user`, if it is another than the client says, `groups` and `rules`. Anything else is an
+error, and an error denies.
 """
 
 import asyncio
@@ -71,7 +72,7 @@ class HttpService:
         if time.monotonic() < self._paused_until:
             raise BackEndError("the HTTP service has failed too often and is left alone")
         try:
-            verdict = await self._ask(body)
+            verdict = await self._ask(body, request.user)
         except BackEndError:
             self._failures += 1
             if self._failures >= self._most_failures:
@@ -84,7 +85,7 @@ class HttpService:
             self._known.popitem(last=False)
         return verdict
 
-    async def _ask(self, body: str) -> Verdict:
+    async def _ask(self, body: str, user: str | None) -> Verdict:
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(self._retries + 1):
             try:
@@ -92,7 +93,7 @@ class HttpService:
                     self._url, content=body, headers={"content-type": "application/json"}
                 )
                 if answer.status_code == 200:
-                    return verdict_of(answer.json())
+                    return verdict_of(answer.json(), user)
                 failure = f"status {answer.status_code}"
             except (httpx.HTTPError, ValueError) as error:
                 failure = type(error).__name__
@@ -166,8 +167,8 @@ def question_of(request: AuthenticationRequest) -> dict[str, object]:
     }
 
 
-def verdict_of(answer: Any) -> Verdict:
-    """The service's answer; BackEndError where it is none."""
+def verdict_of(answer: Any, user: str | None) -> Verdict:
+    """The answer about a client that calls itself `user`; BackEndError where it is none."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if result == "ignore":
         return None
@@ -175,7 +176,7 @@ def verdict_of(answer: Any) -> Verdict:
         return DENIED
     if result != "allow":
         raise BackEndError("the HTTP service's answer has no result")
-    user = answer.get("user")
+    user = answer.get("user", user)
     if user is not None and not isinstance(user, str):
         raise BackEndError("the HTTP service's user is not a text")
     return Identity(
