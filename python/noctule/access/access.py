@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from noctule.access.chain import Denied, Identity, Link, Mechanism
+from noctule.access.chain import Denied, Identity, Link, Mechanism, ask
 from noctule.access.directory import Directory
 from noctule.access.errors import RuleError
 from noctule.access.names import name_of
@@ -124,10 +124,9 @@ class Access:
 
     async def _identify(self, request: AuthenticationRequest) -> Identity | Denied:
         links = [link for link in self._links if self._asks(link, request)]
-        for link in links:
-            verdict = await link.identify(request)
-            if verdict is not None:
-                return verdict
+        verdict = await ask(links, request)
+        if verdict is not None:
+            return verdict
         nameless = request.user is None and request.password is None
         welcome = self._allow_anonymous or request.listener in self._anonymous_listeners
         # With nobody to ask, a name is only a word: it is let in like one without.

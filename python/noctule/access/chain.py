@@ -1,13 +1,22 @@
 """The ports of the chain: who asks a client for a name and a password, or a mechanism."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from noctule.access.rules import Rule
 from noctule.broker import Answer, AuthenticationRequest
 
-__all__ = ["Identity", "Link", "Mechanism", "Verdict", "DENIED", "Denied"]
+__all__ = [
+    "DENIED",
+    "Denied",
+    "HashingLink",
+    "Identity",
+    "Link",
+    "Mechanism",
+    "Verdict",
+    "ask",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,32 @@ class Link(Protocol):
 
     async def close(self) -> None:
         """Give back what is held."""
+
+
+@runtime_checkable
+class HashingLink(Protocol):
+    """A link that takes its time to check the password of a user it knows."""
+
+    async def imitate(self, password: bytes) -> None:
+        """Take as long as for a user who is known, and has another password."""
+
+
+async def ask(links: Sequence[Link], request: AuthenticationRequest) -> Verdict:
+    """What the first link says that knows the client; None where none does.
+
+    A name that nobody knows costs a password check, as one does that somebody knows: one, however
+    many links there are, or the time would tell which of them knows it.
+    """
+    for link in links:
+        verdict = await link.identify(request)
+        if verdict is not None:
+            return verdict
+    if request.user is not None:
+        for link in links:
+            if isinstance(link, HashingLink):
+                await link.imitate(request.password or b"")
+                break
+    return None
 
 
 class Mechanism(Protocol):

@@ -83,10 +83,14 @@ class Directory:
         row = await self._threads.run(self._row, request.user)
         # A user who is disabled has no password that is right, and costs the same.
         record = row[0] if row is not None and row[1] else None
-        right = await self._checker.is_right(record, request.password or b"")
         if row is None:
             return None
+        right = await self._checker.is_right(record, request.password or b"")
         return Identity(request.user) if right else DENIED
+
+    async def imitate(self, password: bytes) -> None:
+        """Check it against a hash that nobody's password has."""
+        await self._checker.is_right(None, password)
 
     async def load(self) -> RuleSet:
         """Rules and groups as they are, and who is revoked since the last time."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scramp import ScramException, ScramMechanism
 
-from noctule.access.chain import Identity, Link
+from noctule.access.chain import Identity, Link, ask
 from noctule.access.password_file import read_records
 from noctule.access.token import Tokens
 from noctule.broker import Answer, AuthenticationRequest, Challenge, Refuse
@@ -138,10 +138,5 @@ class Plain:
         if authorization not in ("", user) or not user:
             return Refuse(NOT_AUTHORIZED)
         asked = replace(request, user=user, password=parts[2])
-        for link in self._links:
-            verdict = await link.identify(asked)
-            if isinstance(verdict, Identity):
-                return verdict, None
-            if verdict is not None:
-                break
-        return Refuse(NOT_AUTHORIZED)
+        verdict = await ask(self._links, asked)
+        return (verdict, None) if isinstance(verdict, Identity) else Refuse(NOT_AUTHORIZED)

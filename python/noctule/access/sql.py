@@ -82,16 +82,20 @@ class SqlUsers:
         rows = await self._database.rows(self._query, user=request.user)
         # To some databases `ALICE` is `alice`; to rules it is not.
         rows = [row for row in rows if row.get("name", request.user) == request.user]
-        record = record_of(rows[0]) if rows else None
+        if not rows:
+            return None
+        record = record_of(rows[0])
         if record is not None and not self._imitates:
             self._imitates = True
             await asyncio.to_thread(self._checker.imitate, record)
         right = await self._checker.is_right(record, request.password or b"")
-        if not rows:
-            return None
         # A user without a hash has no password that is right.
         groups = texts(listed(rows[0].get("groups")))
         return Identity(request.user, frozenset(groups)) if right else DENIED
+
+    async def imitate(self, password: bytes) -> None:
+        """Check it against a hash that nobody's password has."""
+        await self._checker.is_right(None, password)
 
     async def close(self) -> None:
         """End the connections and the threads."""

@@ -17,7 +17,9 @@ from noctule.access import (
     DENIED,
     Access,
     BackEndError,
+    Directory,
     Identity,
+    PasswordChecker,
     PasswordFile,
     PasswordFileError,
     Principal,
@@ -80,6 +82,49 @@ async def test_http_service_that_fails_denies_and_is_then_left_alone(status: int
         with pytest.raises(BackEndError):
             await service.identify(REQUEST)
     assert asked == 2
+    await service.close()
+
+
+async def test_http_service_is_asked_again_and_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("noctule.access.http_service.FIRST_PAUSE_SECONDS", 0.0)
+    now = [1_000.0]
+    monkeypatch.setattr("noctule.access.http_service.time.monotonic", lambda: now[0])
+    allow = httpx.Response(200, json={"result": "allow"})
+    answers: list[httpx.Response | Exception] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    service = HttpService(
+        "http://x/",
+        retries=1,
+        failures=1,
+        pause_seconds=10,
+        cache_seconds=30,
+        transport=httpx.MockTransport(answer),
+    )
+    answers[:] = [httpx.ConnectTimeout("s3cret"), allow]
+    assert await service.identify(REQUEST) == Identity("alice")
+    assert not answers
+    now[0] += 31  # what was answered holds no longer
+    answers[:] = [httpx.ReadTimeout("s3cret"), httpx.Response(500)]
+    with pytest.raises(BackEndError) as caught:
+        await service.identify(REQUEST)
+    assert "s3cret" not in str(caught.value)
+    assert not answers
+    with pytest.raises(BackEndError, match="left alone"):
+        await service.identify(REQUEST)
+    now[0] += 11
+    answers[:] = [allow]
+    assert await service.identify(REQUEST) == Identity("alice")
+    # Another password is another question.
+    answers[:] = [httpx.Response(200, json={"result": "deny"})]
+    assert await service.identify(replace(REQUEST, password=b"other")) == DENIED
     await service.close()
 
 
@@ -248,8 +293,6 @@ def test_claims_are_literals() -> None:
 
 
 async def test_hash_pool_is_bounded(tmp_path: Path) -> None:
-    from noctule.access import PasswordChecker
-
     checker = PasswordChecker(threads=1, maximum_waiting=1)
     record = CHEAP.hash("x")
     answers = await asyncio.gather(
@@ -257,3 +300,44 @@ async def test_hash_pool_is_bounded(tmp_path: Path) -> None:
     )
     assert sum(isinstance(each, BackEndError) for each in answers) == 2
     checker.close()
+
+
+async def test_name_nobody_knows_costs_one_check_as_one_does_that_somebody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the links it is, and by PLAIN, too: the time tells nothing."""
+    file = tmp_path / "users"
+    file.write_text(f"first:{CHEAP.hash('right')}\nboth:{CHEAP.hash('right')}\n")
+    directory = Directory(tmp_path / "access.sqlite")
+    await directory.add_user("second", "right")
+    await directory.add_user("blank")
+    await directory.add_user("gone", "right")
+    await directory.set_enabled("gone", False)
+    links = (PasswordFile(file), directory)
+    access = Access(links=links, mechanisms=[Plain(links)])
+    checked: list[bytes] = []
+
+    def verify(self: PasswordChecker, record: str, password: bytes) -> bool:
+        checked.append(password)
+        return False
+
+    monkeypatch.setattr(PasswordChecker, "_verify", verify)
+    for user in ("first", "second", "both", "nobody", "blank", "gone", ""):
+        for request in (
+            replace(REQUEST, user=user, password=b"wrong"),
+            replace(
+                REQUEST,
+                method="PLAIN",
+                data=b"\0%b\0wrong" % user.encode(),
+                user=None,
+                password=None,
+                is_private=True,
+            ),
+        ):
+            if request.method is not None and not user:
+                continue
+            checked.clear()
+            assert isinstance(await access.start(request), Refuse)
+            assert checked == [b"wrong"], (user, request.method)
+    for link in links:
+        await link.close()
