@@ -50,6 +50,7 @@ class Move:
         self._look_for_a_broker()
         self._users = self._read_users()
         self._rules = self._read_rules()
+        self._forget_unproven_names()
         self._complete_options()
 
     @property
@@ -164,6 +165,19 @@ class Move:
         except AccessError as error:
             self.problems.append(f"{error}: mend the copy, or the broker does not start")
         return text
+
+    def _forget_unproven_names(self) -> None:
+        """Rules without users: Mosquitto believes any name, and our access control none."""
+        is_proven = self._users is not None or "peer_names" in self.translation.options["access"]
+        if self._rules is None or is_proven:
+            return
+        if any(line.split()[:1] == ["user"] for line in self._rules.splitlines()):
+            self.problems.append(
+                f"{self.translation.acl_file}: without password_file nobody proves a name, so the "
+                "rules below its `user` lines hold for nobody"
+            )
+        for session in self.state.sessions.values() if self.state is not None else ():
+            session.user_name = None
 
     def _complete_options(self) -> None:
         options: dict[str, dict[str, Any]] = self.translation.options

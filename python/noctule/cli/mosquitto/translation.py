@@ -83,7 +83,6 @@ MISSING = {
     "use_subject_as_username": "the user name is the common name of the certificate: peer_names",
     "use_username_as_clientid": "client identifiers are the clients' own",
     "user": "start the broker as the user that it is to be: `User=` of systemd",
-    "websockets_origin": "write it as `origins` of the listener",
 }
 BRIDGE_DIRECTIVES = {
     "connection", "address", "addresses", "topic", "cleansession", "local_cleansession",
@@ -157,6 +156,8 @@ class _Translator:
             "use_identity_as_username": self.use_identity_as_username,
             "tls_version": self.tls_version,
             "allow_anonymous": self.allow_anonymous,
+            "listener_allow_anonymous": self.listener_allow_anonymous,
+            "websockets_origin": self.websockets_origin,
             "password_file": self.password_file,
             "acl_file": self.acl_file,
             "per_listener_settings": self.per_listener_settings,
@@ -268,6 +269,10 @@ class _Translator:
         self.current[key] = str(Path(directive.value).absolute())
         return f"[[listeners]] {key}"
 
+    def websockets_origin(self, directive: Directive) -> str:
+        self.current.setdefault("origins", []).append(directive.value)
+        return "[[listeners]] origins"
+
     def require_certificate(self, directive: Directive) -> str:
         self.current["require_certificate"] = _truth(directive)
         return "[[listeners]] client_certificates"
@@ -299,6 +304,10 @@ class _Translator:
             self.current["anonymous"] = _truth(directive)
         else:
             self.anonymous = _truth(directive)
+        return "[[listeners]] allow_anonymous"
+
+    def listener_allow_anonymous(self, directive: Directive) -> str:
+        self.current["anonymous"] = _truth(directive)
         return "[[listeners]] allow_anonymous"
 
     def password_file(self, directive: Directive) -> str:
@@ -372,6 +381,8 @@ class _Translator:
             table |= {"scheme": scheme, "host": host, "port": given.get("port", 1883)}
         if given.get("anonymous", anonymous):
             table["allow_anonymous"] = True
+        if "origins" in given:
+            table["origins"] = given["origins"]
         if given.get("max_connections"):
             table["max_connections"] = given["max_connections"]
         if is_secure:

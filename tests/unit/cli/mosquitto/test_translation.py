@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from noctule.cli.app import noctule
 from noctule.cli.mosquitto.directives import Directive, DirectiveError, read_directives
+from noctule.cli.mosquitto.move import Move
 from noctule.cli.mosquitto.translation import Translation, translate
 from noctule.config import load_options
 
@@ -61,6 +63,14 @@ def test_listeners(lines: tuple[str, ...], expected: list[tuple[str, str, int]])
 def test_unix_socket() -> None:
     (listener,) = translated("listener 0 /run/m.sock", "allow_anonymous true").listeners
     assert listener == {"scheme": "unix", "path": "/run/m.sock", "allow_anonymous": True}
+
+
+def test_listeners_of_mosquitto_2_1() -> None:
+    lines = ("listener 1 h", "protocol websockets", "listener_allow_anonymous true")
+    origins = ("websockets_origin https://a", "websockets_origin https://b")
+    (listener,) = translated(*lines, *origins).listeners
+    assert listener["allow_anonymous"]
+    assert listener["origins"] == ["https://a", "https://b"]
 
 
 def test_certificates_of_clients() -> None:
@@ -238,6 +248,26 @@ def test_files_are_written_and_the_broker_takes_them(source: Path, tmp_path: Pat
     for name in ("noctule.toml", "users.pw", "acl"):
         assert stat.S_IMODE((target / name).stat().st_mode) == 0o600
     assert "#   mosquitto.conf:5: log_type all" in (target / "noctule.toml").read_text()
+
+
+def test_names_that_nobody_proves_are_not_kept(tmp_path: Path) -> None:
+    """Rules without users: here such a client has no name, so its session must have none."""
+    client = struct.pack("<q", 0) + struct.pack(">IHHHH4x", 60, 1, 2, 0, 5) + b"mealice"
+    (tmp_path / "mosquitto.db").write_bytes(
+        b"\0\xb5\0mosquitto db" + struct.pack(">II", 0, 6) + struct.pack(">II", 6, 31) + client
+    )
+    (tmp_path / "acl").write_text("topic a/#\nuser alice\ntopic b/#\n")
+    file = tmp_path / "m.conf"
+    base = f"persistence true\npersistence_location {tmp_path}\nallow_anonymous true\n"
+    for lines, user, is_told in (
+        ("", "alice", False),
+        (f"acl_file {tmp_path}/acl\n", None, True),
+    ):
+        file.write_text(base + lines)
+        move = Move(file, tmp_path / "new")
+        assert move.state is not None
+        assert [session.user_name for session in move.state.sessions.values()] == [user]
+        assert any("nobody proves a name" in problem for problem in move.problems) == is_told
 
 
 def test_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
