@@ -80,10 +80,7 @@ class Ldap:
         self._threads = Threads("ldap", THREADS)
         self._tls: Any = None
         if plan.start_tls or plan.url.startswith("ldaps:"):
-            self._tls = ldap3.Tls(
-                validate=ssl.CERT_REQUIRED,
-                ca_certs_file=None if plan.ca_file is None else str(plan.ca_file),
-            )
+            self._tls = tls_with(plan.ca_file)
 
     async def identify(self, request: AuthenticationRequest) -> Verdict:
         """The user, if the server takes the password; nothing is known of users it has not."""
@@ -227,6 +224,26 @@ class Ldap:
         if connection.result["result"] not in (0, 32):  # success, no such object
             raise BackEndError(f"the LDAP server failed: {connection.result['description']}")
         return [each for each in connection.response or () if each["type"] == "searchResEntry"]
+
+
+def tls_with(ca_file: Path | None) -> Any:
+    """What ldap3 does TLS with: the standard library's context, which checks the name, too.
+
+    ldap3's own leaves the socket open where the name is wrong, and checks it by a function that
+    is no longer in the standard library.
+    """
+    from ldap3 import Tls
+
+    context = ssl.create_default_context(cafile=ca_file)
+
+    class VerifyingTls(Tls):  # type: ignore[misc]
+        def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+            """Shake hands, or close the socket."""
+            connection.socket = context.wrap_socket(
+                connection.socket, server_hostname=connection.server.host
+            )
+
+    return VerifyingTls(validate=ssl.CERT_REQUIRED)
 
 
 def put_in(text: str, names: Mapping[str, str]) -> str:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 
+from tests.conformance.certificates import folder
+
 __all__ = ["ADMIN", "BASE", "SLAPD", "slapd"]
 
 SLAPD = which("slapd") or which("slapd", path="/usr/sbin:/usr/lib/openldap")
@@ -18,6 +20,8 @@ include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
 pidfile DIRECTORY/slapd.pid
+TLSCertificateFile CERTIFICATES/server.pem
+TLSCertificateKeyFile CERTIFICATES/server.key
 modulepath /usr/lib/ldap
 moduleload back_mdb
 database mdb
@@ -72,21 +76,24 @@ member: uid=bob\\, jr,ou=people,dc=example,dc=org
 
 @contextmanager
 def slapd(directory: Path) -> Iterator[str]:
-    """The URL of a server that runs while the context lasts."""
+    """The URL of a server that runs while the context lasts; over TLS at the port behind it."""
     assert SLAPD is not None
     (directory / "data").mkdir()
     configuration = directory / "slapd.conf"
-    configuration.write_text(CONFIGURATION.replace("DIRECTORY", str(directory)))
+    text = CONFIGURATION.replace("DIRECTORY", str(directory))
+    configuration.write_text(text.replace("CERTIFICATES", str(folder())))
     people = directory / "people.ldif"
     people.write_text(PEOPLE)
     subprocess.run(
         ["/usr/sbin/slapadd", "-f", configuration, "-l", people], check=True, capture_output=True
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = two_free_ports()
     url = f"ldap://127.0.0.1:{port}"
+    hosts = ("127.0.0.1", "127.0.0.2")
+    plain = [f"ldap://{host}:{port}" for host in hosts]
+    secure = [f"ldaps://{host}:{port + 1}" for host in hosts]
     server = subprocess.Popen(
-        [SLAPD, "-f", configuration, "-h", url, "-d", "0"],
+        [SLAPD, "-f", configuration, "-h", " ".join([*plain, *secure]), "-d", "0"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -96,6 +103,18 @@ def slapd(directory: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+def two_free_ports() -> int:
+    """The first of two in a row."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port: int = first.getsockname()[1]
+            try:
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except OSError:
+                continue
+            return port
 
 
 def wait_for(port: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from noctule.access import DENIED, AccessError, BackEndError, Identity
 from noctule.access.ldap import Ldap, LdapPlan
+from tests.conformance.certificates import folder
 from tests.integration.access.slapd import ADMIN, BASE, SLAPD, slapd
 from tests.unit.access.test_authenticators import REQUEST
 
@@ -63,6 +64,28 @@ async def test_password_is_tried_and_groups_are_found(
         assert verdict in (None, DENIED)
     else:
         assert verdict == Identity(user, frozenset(groups))
+
+
+@pytest.mark.parametrize("start_tls", [True, False])
+async def test_tls_is_taken_with_the_right_authority_and_the_right_name_alone(
+    url: str, start_tls: bool
+) -> None:
+    host, port = url.removeprefix("ldap://").split(":")
+
+    def at(host: str, authority: str) -> Ldap:
+        secured = f"ldap://{host}:{port}" if start_tls else f"ldaps://{host}:{int(port) + 1}"
+        return Ldap(
+            replace(SEARCHED, url=secured, start_tls=start_tls, ca_file=folder() / authority)
+        )
+
+    right = at(host, "authority.pem")
+    assert await right.identify(REQUEST) == Identity("alice", frozenset({"operators", "night"}))
+    await right.close()
+    # 127.0.0.2 is the same server, and not in its certificate.
+    for wrong in (at(host, "good.pem"), at("127.0.0.2", "authority.pem")):
+        with pytest.raises(BackEndError):
+            await wrong.identify(REQUEST)
+        await wrong.close()
 
 
 async def test_unknown_user_may_be_known_to_the_next(url: str) -> None:
