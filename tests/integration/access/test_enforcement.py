@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import aiomqtt
 import pytest
@@ -9,7 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from noctule.access import Access, Function
-from noctule.broker import AuthenticationRequest, Broker
+from noctule.broker import AuthenticationRequest, Broker, PublishRequest
 from tests.integration.access.test_access import broker_with, eventually
 
 
@@ -157,3 +158,31 @@ async def test_wildcards_in_names_open_nothing(user: str, name: str) -> None:
         await alice.publish("end", b"end", qos=1)
         async with asyncio.timeout(10):
             assert (await anext(sly.messages)).payload == b"end"
+
+
+async def test_hook_carries_no_message_past_a_rule() -> None:
+    """Neither a PUBLISH nor a will: the topic that a hook puts in is checked like a client's."""
+    rules: list[dict[str, object]] = [
+        {"users": ["alice"]},
+        {"permission": "deny", "filter": "secrets/#"},
+        {"filter": "#"},
+    ]
+    broker = broker_with(Access(links=[Function(anybody)], rules=rules))
+
+    @broker.on_publish("open/#")
+    async def elsewhere(message: PublishRequest) -> PublishRequest:
+        return replace(message, topic=message.topic.replace("open", message.payload.decode()))
+
+    async with broker, client(broker, "alice") as alice, client(broker, "bob") as bob:
+        await alice.subscribe("#", qos=1)
+        with pytest.raises(aiomqtt.MqttError):
+            async with client(
+                broker, "bob", identifier="b", will=aiomqtt.Will("open/will", b"secrets", qos=1)
+            ) as mortal:
+                await broker.disconnect("b", 0x98)
+                async with asyncio.timeout(10):
+                    await anext(mortal.messages)
+        await bob.publish("open/x", b"secrets", qos=1)
+        await bob.publish("open/x", b"fine", qos=1)
+        async with asyncio.timeout(10):
+            assert str((await anext(alice.messages)).topic) == "fine/x"
