@@ -44,6 +44,8 @@ def acl() -> None:
 @click.option("--user", metavar="NAME", help="User name; none: a client without one.")
 @click.option("--group", "groups", multiple=True, metavar="NAME", help="A group beside those of "
               "the configuration; may be given several times.")  # fmt: skip
+@click.option("--claim", "claims", multiple=True, metavar="NAME=VALUE", help="A claim of the "
+              "client's token; may be given several times.")  # fmt: skip
 @click.option("--address", metavar="ADDRESS", help="Network address that it comes from.")
 @click.option("--listener", type=int, default=0, metavar="N", help="Listener it comes to, from 0.")
 @click.option("--qos", type=click.IntRange(0, 2), default=0, metavar="QOS", help="QoS: 0, 1 or 2.")
@@ -56,6 +58,7 @@ def check(
     client: str,
     user: str | None,
     groups: tuple[str, ...],
+    claims: tuple[str, ...],
     address: str | None,
     listener: int,
     qos: int,
@@ -83,6 +86,7 @@ def check(
         groups=frozenset(in_groups | set(groups)),
         address=address,
         listener=listener,
+        claims=named(claims),
         restricted=restricted,
     )
     answer = explain(rules, principal, cast(Action, action), topic, qos=qos, retain=retain)
@@ -94,6 +98,14 @@ def check(
         )
         click.echo(f"{mark}: {asked(principal, action, topic)} is {answer}")
     sys.exit(0 if answer.allowed else 1)
+
+
+def named(claims: tuple[str, ...]) -> dict[str, str]:
+    """The claims by name; ends with exit code 2 for one without `=`."""
+    pairs = [each.partition("=") for each in claims]
+    if not all(equals and name for name, equals, _ in pairs):
+        raise click.UsageError("A claim is written NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
 
 
 def configured(file: Path) -> tuple[Sequence[Rule], Mapping[str, frozenset[str]], bool]:

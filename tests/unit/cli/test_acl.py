@@ -28,6 +28,9 @@ groups = ["operators"]
 filter = "plant/#"
 
 [[access.rules]]
+filter = "tenants/%{tenant}/#"
+
+[[access.rules]]
 clients = ["c1"]
 actions = ["subscribe", "receive"]
 filter = "by-client/%c"
@@ -61,6 +64,9 @@ def run(file: Path, *arguments: str) -> Result:
         (("--client", "c1", "subscribe", "by-client/c1"), True),
         (("--client", "c2", "subscribe", "by-client/c2"), False),
         (("--user", "alice", "receive", "from-file/x"), True),
+        (("--claim", "tenant=t1", "publish", "tenants/t1/x"), True),
+        (("--claim", "tenant=t1", "publish", "tenants/t2/x"), False),
+        (("--claim", "tenant=+", "publish", "tenants/t1/x"), False),
     ],
 )
 def test_answers(file: Path, arguments: tuple[str, ...], allowed: bool) -> None:
@@ -79,7 +85,14 @@ def test_deciding_rule_is_named(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("publish", "a/#"), ("subscribe", "a#"), ("eat", "a"), ("publish", "")]
+    "arguments",
+    [
+        ("publish", "a/#"),
+        ("subscribe", "a#"),
+        ("eat", "a"),
+        ("publish", ""),
+        ("--claim", "x", "publish", "a"),
+    ],
 )
 def test_questions_without_sense(file: Path, arguments: tuple[str, ...]) -> None:
     assert run(file, *arguments).exit_code == 2
