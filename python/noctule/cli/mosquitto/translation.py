@@ -40,7 +40,6 @@ SWITCHES = {
 }
 # Of a listener in Mosquitto, of the broker here.
 FOR_ALL_LISTENERS = {
-    "max_qos": ("protocol", "maximum_qos"),
     "max_topic_alias": ("limits", "topic_alias_maximum"),
 }
 UNNEEDED = {
@@ -54,7 +53,10 @@ UNNEEDED = {
     "websockets_log_level": "there is no such library",
 }
 LOGGING = "what the broker says goes to standard error; let systemd or the shell keep it"
-PLUG_IN = "plug-ins are not loaded; users and rules can come from files, JWT, HTTP, SQL or Python"
+PLUG_IN = (
+    "Mosquitto's plug-ins are not loaded; users and rules can come from files, JWT, HTTP, SQL, "
+    "LDAP or Python"
+)
 BRIDGE = "Noctule has no bridges"
 PRE_SHARED = "TLS with pre-shared keys is not there; use certificates"
 MISSING = {
@@ -73,14 +75,12 @@ MISSING = {
     "log_timestamp_format": LOGGING,
     "log_type": LOGGING,
     "max_inflight_bytes": "messages in flight are limited by their number alone",
-    "mount_point": "topics have no prefix of their listener",
     "pid_file": "the broker stays in the foreground; systemd knows its process",
     "psk_file": PRE_SHARED,
     "psk_hint": PRE_SHARED,
     "tls_engine": "keys are read from files alone",
     "tls_engine_kpass_sha1": "keys are read from files alone",
     "upgrade_outgoing_qos": "a message keeps the lower QoS of publisher and subscriber",
-    "use_subject_as_username": "the user name is the common name of the certificate: peer_names",
     "use_username_as_clientid": "client identifiers are the clients' own",
     "user": "start the broker as the user that it is to be: `User=` of systemd",
 }
@@ -148,12 +148,15 @@ class _Translator:
             "protocol": self.protocol,
             "socket_domain": self.socket_domain,
             "max_connections": self.max_connections,
+            "max_qos": self.max_qos,
+            "mount_point": self.mount_point,
             "certfile": lambda d: self.listener_file("tls_certificate", d),
             "keyfile": lambda d: self.listener_file("tls_key", d),
             "cafile": lambda d: self.listener_file("client_ca", d),
             "crlfile": lambda d: self.listener_file("crl", d),
             "require_certificate": self.require_certificate,
             "use_identity_as_username": self.use_identity_as_username,
+            "use_subject_as_username": self.use_subject_as_username,
             "tls_version": self.tls_version,
             "allow_anonymous": self.allow_anonymous,
             "listener_allow_anonymous": self.listener_allow_anonymous,
@@ -265,6 +268,19 @@ class _Translator:
         self.current["max_connections"] = max(0, value)  # -1 is no limit there, 0 is here.
         return "[[listeners]] max_connections"
 
+    def max_qos(self, directive: Directive) -> str:
+        value = _integer(directive)
+        if not 0 <= value <= 2:
+            raise UnfitError("it is 0, 1 or 2")
+        self.current["maximum_qos"] = value
+        return "[[listeners]] maximum_qos"
+
+    def mount_point(self, directive: Directive) -> str:
+        if not directive.value.endswith("/"):
+            raise UnfitError("a topic_prefix of a listener ends with a slash")
+        self.current["topic_prefix"] = directive.value
+        return "[[listeners]] topic_prefix"
+
     def listener_file(self, key: str, directive: Directive) -> str:
         self.current[key] = str(Path(directive.value).absolute())
         return f"[[listeners]] {key}"
@@ -280,9 +296,15 @@ class _Translator:
     def use_identity_as_username(self, directive: Directive) -> str:
         if not _truth(directive):
             return "access.peer_names, which is off already"
-        self.current["identity"] = True
         self.set("access", "peer_names", True)
         return "access.peer_names, for all listeners"
+
+    def use_subject_as_username(self, directive: Directive) -> str:
+        if not _truth(directive):
+            return "access.certificate_name, which is the name already"
+        self.set("access", "peer_names", True)
+        self.set("access", "certificate_name", "subject")
+        return "access.peer_names and certificate_name, for all listeners"
 
     def tls_version(self, directive: Directive) -> str:
         versions = {"tlsv1.3": "1.3", "tlsv1.2": "1.2"}
@@ -381,8 +403,8 @@ class _Translator:
             table |= {"scheme": scheme, "host": host, "port": given.get("port", 1883)}
         if given.get("anonymous", anonymous):
             table["allow_anonymous"] = True
-        if "origins" in given:
-            table["origins"] = given["origins"]
+        plain = ("maximum_qos", "origins", "topic_prefix")
+        table |= {key: given[key] for key in plain if key in given}
         if given.get("max_connections"):
             table["max_connections"] = given["max_connections"]
         if is_secure:

@@ -73,6 +73,18 @@ def test_listeners_of_mosquitto_2_1() -> None:
     assert listener["origins"] == ["https://a", "https://b"]
 
 
+def test_policies_of_listeners() -> None:
+    first = ("listener 1 h", "max_qos 1", "mount_point tenants/a/", "max_connections 7")
+    one, two = translated(*first, "listener 2 h").listeners
+    assert (one["maximum_qos"], one["topic_prefix"], one["max_connections"]) == (1, "tenants/a/", 7)
+    assert not {"maximum_qos", "topic_prefix", "max_connections"} & two.keys()
+
+
+def test_whole_subjects_as_user_names() -> None:
+    translation = translated("listener 1 h", "use_subject_as_username true")
+    assert translation.options["access"] == {"peer_names": True, "certificate_name": "subject"}
+
+
 def test_certificates_of_clients() -> None:
     lines = ["listener 1 h", "certfile /c", "keyfile /k", "cafile /a", "crlfile /r"]
     (listener,) = translated(*lines).listeners
@@ -133,7 +145,6 @@ def test_settings_of_each_listener() -> None:
         ("persistent_client_expiration 2w", "limits", "max_session_expiry_seconds", 1_209_600),
         ("queue_qos0_messages true", "limits", "queue_qos0", True),
         ("max_topic_alias 7", "limits", "topic_alias_maximum", 7),
-        ("max_qos 1", "protocol", "maximum_qos", 1),
         ("retain_available false", "protocol", "retain_available", False),
         ("allow_zero_length_clientid false", "protocol", "allow_empty_client_identifier", False),
         ("sys_interval 30", "", "system_topics_interval_seconds", 30),
@@ -152,6 +163,8 @@ def test_options(line: str, section: str, key: str, value: object) -> None:
         "persistence perhaps",
         "persistent_client_expiration 3 moons",
         "tls_version tlsv1.1",
+        "mount_point tenants",
+        "max_qos 3",
         "plugin /usr/lib/mosquitto_dynamic_security.so",
         "auth_opt_host localhost",
         "frobnicate yes",
