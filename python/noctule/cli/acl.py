@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -74,10 +75,11 @@ def check(
     The broker's own matcher answers. The exit code is 0 for yes, 1 for no, and 2 where the
     question makes no sense.
     """
-    from noctule.access import Principal, explain
+    from noctule.access import Principal, RuleError, explain
     from noctule.access.rules import Action
 
     check_topic(action, topic)
+    check_address(address)
     rules, known, restricted = configured(file)
     in_groups = {name for name, users in known.items() if user is not None and user in users}
     principal = Principal(
@@ -89,7 +91,11 @@ def check(
         claims=named(claims),
         restricted=restricted,
     )
-    answer = explain(rules, principal, cast(Action, action), topic, qos=qos, retain=retain)
+    try:
+        answer = explain(rules, principal, cast(Action, action), topic, qos=qos, retain=retain)
+    except RuleError as error:
+        click.echo(f"{error}: the broker refuses such a client", err=True)
+        sys.exit(1)
     if as_json:
         click.echo(json.dumps({"allowed": answer.allowed, "rule": answer.rule}, ensure_ascii=False))
     else:
@@ -132,6 +138,16 @@ def check_topic(action: str, topic: str) -> None:
     try:
         (check_topic_filter if action == "subscribe" else check_topic_name)(topic)
     except NoctuleError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def check_address(address: str | None) -> None:
+    """Ends with exit code 2 for what is no address."""
+    if address is None:
+        return
+    try:
+        ip_address(address)
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 

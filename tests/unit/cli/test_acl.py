@@ -92,6 +92,7 @@ def test_deciding_rule_is_named(file: Path) -> None:
         ("eat", "a"),
         ("publish", ""),
         ("--claim", "x", "publish", "a"),
+        ("--address", "nowhere", "publish", "a"),
     ],
 )
 def test_questions_without_sense(file: Path, arguments: tuple[str, ...]) -> None:
@@ -103,3 +104,10 @@ def test_wrong_configuration(file: Path) -> None:
     result = run(file, "publish", "a")
     assert result.exit_code == 2
     assert "line 2" in result.output
+
+
+def test_claim_that_cannot_be_bound_is_said(file: Path) -> None:
+    file.write_text('[[access.rules]]\npermission = "deny"\nfilter = "%{tenant}/#"\n')
+    result = run(file, "--claim", "tenant=%c", "publish", "a")
+    assert result.exit_code == 1
+    assert "the broker refuses such a client" in result.output
