@@ -88,8 +88,11 @@ def stamp_of(file: Path) -> Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def read_records(file: Path, *beginnings: str) -> dict[str, str]:
-    """The records by user; each has one of the beginnings. PasswordFileError names the line."""
+def read_records(file: Path, *beginnings: str, besides: tuple[str, ...] = ()) -> dict[str, str]:
+    """The records by user; each has one of the beginnings. PasswordFileError names the line.
+
+    Lines whose record begins like `besides` are somebody else's, and passed over.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -99,6 +102,8 @@ def read_records(file: Path, *beginnings: str) -> dict[str, str]:
     records: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
+            continue
+        if split_record(line.strip(), besides)[0]:
             continue
         user, record = split_record(line.strip(), beginnings)
         if not user:

@@ -3,64 +3,109 @@
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
+import time
 from dataclasses import replace
 from pathlib import Path
 
 from scramp import ScramException, ScramMechanism
 
 from noctule.access.chain import Identity, Link, ask
-from noctule.access.password_file import read_records
+from noctule.access.errors import PasswordFileError
+from noctule.access.password_file import read_records, stamp_of
 from noctule.access.token import Tokens
 from noctule.broker import Answer, AuthenticationRequest, Challenge, Refuse
 
 __all__ = ["OAuthBearer", "Plain", "Scram", "ScramFile", "scram_record"]
 
+SCRAM_METHODS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+LOOK_SECONDS = 1.0
+DEFAULT_SALT_BYTES = 16
+DEFAULT_ITERATIONS = 100_000
 NOT_AUTHORIZED = 0x87
 BAD_METHOD = 0x8C
+
+logger = logging.getLogger("noctule.access")
 
 Step = tuple[Identity, bytes | None] | Answer
 Keys = tuple[bytes, bytes, bytes, int]
 """Salt, stored key, server key, iterations (RFC 5802)."""
 
 
-def scram_record(method: str, password: str, iterations: int = 100_000) -> str:
+def scram_record(method: str, password: str, iterations: int = DEFAULT_ITERATIONS) -> str:
     """What is kept of a password for `method`: `SCRAM-SHA-256$iterations:salt$stored:server`."""
     salt, stored, server, count = ScramMechanism(method).make_auth_info(
-        password, iteration_count=iterations, salt=secrets.token_bytes(16)
+        password, iteration_count=iterations, salt=secrets.token_bytes(DEFAULT_SALT_BYTES)
     )
     first, second, third = (base64.b64encode(each).decode() for each in (salt, stored, server))
     return f"{method}${count}:{first}${second}:{third}"
 
 
 class ScramFile:
-    """A file with lines `name:SCRAM-SHA-256$iterations:salt$stored:server`, read once."""
+    """A file with lines `name:SCRAM-SHA-256$iterations:salt$stored:server`, one for each method.
+
+    It is looked at once a second; one that cannot be read then is reported, and the one before
+    stays in force.
+    """
 
     def __init__(self, file: Path, method: str) -> None:
-        self._records = {
-            user: record
-            for user, record in read_records(file, "SCRAM-").items()
-            if record.startswith(method + "$")
-        }
+        self._file = file
+        self._method = method
         self._size = 64 if method.endswith("512") else 32
         self._secret = secrets.token_bytes(32)
+        self._stamp = stamp_of(file)
+        self._looked = time.monotonic()
+        self._users = self._read()
 
     def keys(self, user: str) -> Keys:
-        """The user's; for nobody's name such as fit no password, and always the same salt."""
-        record = self._records.get(user)
-        if record is None:
-            salt = hmac.digest(self._secret, user.encode(), hashlib.sha256)[:16]
-            stored_key, server_key = (secrets.token_bytes(self._size) for _ in range(2))
-            return salt, stored_key, server_key, 100_000
-        _, salted, keys = record.split("$")
-        count, salt_text = salted.split(":")
-        stored, server = keys.split(":")
-        return (
-            base64.b64decode(salt_text),
-            base64.b64decode(stored),
-            base64.b64decode(server),
-            int(count),
-        )
+        """The user's; for nobody's name such as fit no password, and are the same each time."""
+        self._look()
+        return self._users.get(user) or self._made_up(user)
+
+    def _made_up(self, user: str) -> Keys:
+        # What another user's record looks like, or the count would tell that this is none.
+        digest = hmac.digest(self._secret, user.encode(), hashlib.sha512)
+        salt_bytes, iterations = DEFAULT_SALT_BYTES, DEFAULT_ITERATIONS
+        if self._users:
+            place = int.from_bytes(digest[-8:], "big") % len(self._users)
+            salt, _, _, iterations = list(self._users.values())[place]
+            salt_bytes = len(salt)
+        salt = (digest * (1 + salt_bytes // len(digest)))[:salt_bytes]
+        stored_key, server_key = (secrets.token_bytes(self._size) for _ in range(2))
+        return salt, stored_key, server_key, iterations
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            stamp = stamp_of(self._file)
+            if stamp == self._stamp:
+                return
+            self._users = self._read()
+        except PasswordFileError as error:
+            logger.error("%s; the users read before stay in force", error)
+            return
+        self._stamp = stamp
+
+    def _read(self) -> dict[str, Keys]:
+        others = tuple(f"{each}$" for each in SCRAM_METHODS if each != self._method)
+        records = read_records(self._file, f"{self._method}$", besides=others)
+        return {user: self._keys_of(user, record) for user, record in records.items()}
+
+    def _keys_of(self, user: str, record: str) -> Keys:
+        try:
+            _, salted, keys = record.split("$")
+            count, salt = salted.split(":")
+            found = [base64.b64decode(each, validate=True) for each in (salt, *keys.split(":"))]
+            salt_bytes, stored_key, server_key = found
+            return salt_bytes, stored_key, server_key, int(count)
+        except ValueError as error:
+            raise PasswordFileError(
+                f"{self._file}: the record of {user!r} cannot be read"
+            ) from error
 
 
 class Scram:

@@ -173,6 +173,43 @@ async def test_scram_lets_in_who_knows_the_password(
     client.set_server_final((answer.data or b"").decode())
 
 
+def test_scram_of_a_name_nobody_has_looks_like_somebodys(tmp_path: Path) -> None:
+    file = tmp_path / "scram"
+    file.write_text(f"al:{scram_record('SCRAM-SHA-256', 'right', 7777)}\n")
+    users = ScramFile(file, "SCRAM-SHA-256")
+    salt, stored, server, iterations = users.keys("eve")
+    known = users.keys("al")
+    assert [len(salt), len(stored), len(server), iterations] == [
+        *(len(each) for each in known[:3]),
+        known[3],
+    ]
+    # Asked again it is the same, and another name has another salt.
+    assert users.keys("eve")[0] == salt
+    assert users.keys("eva")[0] != salt
+
+
+def test_scram_file_has_a_line_for_each_method_and_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("noctule.access.sasl.LOOK_SECONDS", 0.0)
+    file = tmp_path / "scram"
+    methods = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+    file.write_text("".join(f"al:{scram_record(each, 'right', 4096)}\n" for each in methods))
+    small, large = (ScramFile(file, method) for method in methods)
+    assert (len(small.keys("al")[1]), len(large.keys("al")[1])) == (32, 64)
+    before = small.keys("al")
+    file.write_text(f"al:{scram_record('SCRAM-SHA-256', 'other', 5000)}\n")
+    assert small.keys("al")[3] == 5000
+    assert small.keys("al") != before
+    for wrong in ("al:SCRAM-SHA-256$x\n", "al:SCRAM-SHA-256$1:!$x:y\n", "al:s3cret\n"):
+        file.write_text(wrong)
+        assert small.keys("al")[3] == 5000
+        with pytest.raises(PasswordFileError) as caught:
+            ScramFile(file, "SCRAM-SHA-256")
+        assert "s3cret" not in str(caught.value)
+    assert "stay in force" in caplog.text
+
+
 async def test_plain_needs_privacy(tmp_path: Path) -> None:
     file = tmp_path / "users"
     file.write_text(f"al:{CHEAP.hash('pw')}\n")
