@@ -10,6 +10,7 @@ PYTEST ?=
 SEEDS ?= 10000
 FIRST_SEED ?= 0
 KILLS ?= 1000
+RUNS ?= 1000
 CUTS ?= 1000
 BENCH ?=
 
@@ -19,7 +20,7 @@ NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .PHONY: help build serve test test-rust simulation torture power disk-faults test-python lint format types bench bench-sizes \
-	bench-gil bench-client instructions lock audit sbom conformance docs docs-check generated-check clean
+	bench-gil bench-client client-faults client-memory instructions lock audit sbom conformance docs docs-check generated-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -110,11 +111,25 @@ bench-sizes: build ## bytes for each connection, retained message and subscripti
 bench-gil: build ## whether Python code slows an embedded broker down
 	$(BIN)/python -m bench.gil
 
+client-faults: build ## the client over a network that fails, with both brokers: RUNS=1000, from FIRST_SEED=0 on
+	NOCTULE_FAULT_RUNS=$(RUNS) NOCTULE_FAULT_SEED=$(FIRST_SEED) \
+		$(BIN)/python -m pytest tests/integration/client/test_faults.py
+
+client-memory: build ## a million messages past a client's stalled consumer: memory stays flat
+	NOCTULE_STALLED_MESSAGES=1000000 $(BIN)/python -m pytest tests/unit/client/test_memory.py
+
 instructions: $(STAMPS)/dependencies ## fail where the instructions of a fixed workload have grown by over 5 %
 	$(BIN)/python -m bench.instructions
 
-bench-client: build ## CPU per message of this client and of other Python clients
-	$(BIN)/python -m bench.client $(BENCH)
+# amqtt insists on one version of websockets, which is not ours: an environment of its own.
+AMQTT := build/amqtt/bin/python
+
+$(AMQTT):
+	$(PYTHON) -m venv build/amqtt
+	$@ -m pip install --quiet 'amqtt>=0.11' || { rm -rf build/amqtt; exit 1; }
+
+bench-client: build $(AMQTT) ## CPU per message of this client and of other Python clients
+	$(BIN)/python -m bench.client --amqtt $(AMQTT) $(BENCH)
 
 lock: $(STAMPS)/dependencies ## take the newest versions that pyproject.toml and Cargo.toml allow, and pin them
 	$(CARGO) update --quiet

@@ -1,10 +1,12 @@
 """The Python clients side by side: CPU microseconds per message of 64 bytes.
 
     python -m bench.client [--port PORT] [--clients noctule,paho] [--repeat 3] [--json FILE]
+                           [--amqtt PYTHON]
 
 Each figure is the least of the repetitions, and counts the CPU of the client's process
 alone, user and system, for its whole public API. Without --port a Mosquitto is started; the
-receivers are fed by a noctule client in a process of its own.
+receivers are fed by a noctule client in a process of its own. amqtt needs other versions of
+packages than ours: PYTHON is the interpreter of the environment where it is.
 """
 
 from __future__ import annotations
@@ -67,19 +69,21 @@ def wait_for(port: int) -> None:
     sys.exit(f"nobody listens on port {port}")
 
 
-def start(client: str, scenario: str, port: int, count: int) -> subprocess.Popen[str]:
+def start(
+    client: str, scenario: str, port: int, count: int, python: str = sys.executable
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(PROGRAMS), client, scenario, str(port), str(count)],
+        [python, str(PROGRAMS), client, scenario, str(port), str(count)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
 
 
-def measure(client: str, scenario: str, port: int) -> float | None:
+def measure(client: str, scenario: str, port: int, python: str = sys.executable) -> float | None:
     """Microseconds per message; None if the client did not get there."""
     count = COUNTS[client]
-    process = start(client, scenario, port, count)
+    process = start(client, scenario, port, count, python)
     assert process.stdout is not None
     feeder = None
     try:
@@ -103,6 +107,7 @@ def main() -> int:
     parser.add_argument("--clients", default=",".join(CLIENTS))
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--amqtt", default=sys.executable, metavar="PYTHON")
     arguments = parser.parse_args()
     if arguments.port is not None:
         return report(arguments, arguments.port)
@@ -117,7 +122,8 @@ def report(arguments: argparse.Namespace, port: int) -> int:
     for scenario in SCENARIOS:
         row = results[scenario] = {}
         for client in clients:
-            runs = [measure(client, scenario, port) for _ in range(arguments.repeat)]
+            python = arguments.amqtt if client == "amqtt" else sys.executable
+            runs = [measure(client, scenario, port, python) for _ in range(arguments.repeat)]
             row[client] = min((run for run in runs if run is not None), default=None)
         cells = "".join(f"{'-' if v is None else f'{v:.2f}':>10}" for v in row.values())
         print(f"{scenario:20}{cells}{LIMITS[scenario]:>9.1f}", flush=True)

@@ -7,9 +7,11 @@ import base64
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import pytest
 
+import noctule.sync
 from noctule.client import Client, ConnectionFailedError, InvalidArgumentError, Tls, connect
 from tests.integration.client.conftest import RunningBroker
 
@@ -162,3 +164,52 @@ async def test_proxies(mosquitto: RunningBroker, topic: str, scheme: str, handle
         with pytest.raises(ConnectionFailedError, match="proxy"):
             wrong = f"{scheme}://user:wrong@127.0.0.1:{port}"
             await connect(mosquitto.url, proxy=wrong).open()
+
+
+# --- Event loops ----------------------------------------------------------------------
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """What Windows' Proactor loop does not have, this one has not either."""
+
+    def _missing(self, *_: object, **__: object) -> NoReturn:
+        raise NotImplementedError
+
+    add_reader = remove_reader = add_writer = remove_writer = _missing
+    add_signal_handler = remove_signal_handler = _missing
+    create_unix_connection = _missing
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "ws", "unix", "socks5", "http"])
+def test_loop_without_readers_and_signals(
+    mosquitto: RunningBroker, topic: str, scheme: str
+) -> None:
+    async def run() -> None:
+        if scheme in ("socks5", "http"):
+            async with listening(socks5 if scheme == "socks5" else http) as at:
+                proxy = f"{scheme}://user:secret@127.0.0.1:{at}"
+                await speaks(connect(mosquitto.url, proxy=proxy), topic)
+        elif scheme == "unix":
+            with pytest.raises(ConnectionFailedError, match="Unix sockets"):
+                await connect(f"unix://{mosquitto.folder}/mqtt.sock").open()
+        elif scheme == "mqtts":
+            ca = Tls(ca=mosquitto.folder / "server.pem")
+            await speaks(connect(f"mqtts://localhost:{mosquitto.tls_port}", tls=ca), topic)
+        elif scheme == "ws":
+            await speaks(connect(f"ws://127.0.0.1:{mosquitto.websocket_port}"), topic)
+        else:
+            await speaks(connect(mosquitto.url), topic)
+
+    with asyncio.Runner(loop_factory=WithoutReaders) as runner:
+        runner.run(run())
+
+
+def test_blocking_client_runs_on_such_a_loop(
+    mosquitto: RunningBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio.DefaultEventLoopPolicy, "_loop_factory", WithoutReaders)
+    with noctule.sync.connect(mosquitto.url) as client, client.subscribe(topic) as messages:
+        client.publish(topic, "x", qos=2)
+        assert messages.next(5).text == "x"
+        loop = client._portal._loop
+        assert isinstance(loop, WithoutReaders)

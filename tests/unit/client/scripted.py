@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 from noctule.protocol import (
     Properties,
@@ -99,6 +100,28 @@ class Peer:
                 self.send(Pingresp())
             case Disconnect():
                 self._writer.close()
+
+    async def skip(self, size: int) -> None:
+        """Takes `size` bytes without looking at them."""
+        size -= len(self._buffer)
+        self._buffer = b""
+        if size > 0:
+            while size:
+                size -= len(await self._reader.read(min(size, 65_536)))
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+    def pause(self) -> None:
+        """Stops reading: the client's bytes stay in the network."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        self._transport.resume_reading()
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        return cast("asyncio.Transport", self._writer.transport)
 
     def close(self) -> None:
         self._writer.close()
