@@ -15,10 +15,13 @@ import noctule.sync
 from noctule.client import Client, ConnectionFailedError, InvalidArgumentError, Tls, connect
 from tests.integration.client.conftest import RunningBroker
 
+# Mosquitto takes 4 KiB from a WebSocket every 100 ms.
+OVER_WEBSOCKET = (1, 20_000)
 
-async def speaks(client: Client, topic: str) -> None:
+
+async def speaks(client: Client, topic: str, sizes: tuple[int, ...] = (1, 300_000)) -> None:
     async with client, client.subscribe(topic, qos=1) as messages:
-        for size in (1, 300_000):
+        for size in sizes:
             await client.publish(topic, bytes(size), qos=2)
             assert len((await messages.next(5)).payload) == size
 
@@ -46,7 +49,21 @@ def test_tls_options_are_checked(mosquitto: RunningBroker) -> None:
 
 
 async def test_websocket(mosquitto: RunningBroker, topic: str) -> None:
-    await speaks(connect(f"ws://127.0.0.1:{mosquitto.websocket_port}/mqtt"), topic)
+    url = f"ws://127.0.0.1:{mosquitto.websocket_port}/mqtt"
+    await speaks(connect(url), topic, OVER_WEBSOCKET)
+
+
+async def test_websocket_over_tls(mosquitto: RunningBroker, topic: str) -> None:
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await join("127.0.0.1", mosquitto.websocket_port, reader, writer)
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(mosquitto.folder / "server.pem", mosquitto.folder / "server.key")
+    ca = Tls(ca=mosquitto.folder / "server.pem")
+    async with listening(forward, context) as port:
+        await speaks(connect(f"wss://localhost:{port}", tls=ca), topic, OVER_WEBSOCKET)
+        with pytest.raises(ConnectionFailedError, match="certificate"):
+            await connect(f"wss://localhost:{port}").open()
 
 
 async def test_websocket_handshake_that_fails(mosquitto: RunningBroker) -> None:
@@ -128,7 +145,7 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 @asynccontextmanager
-async def listening(handler: Handler) -> AsyncIterator[int]:
+async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     tasks: list[asyncio.Task[None]] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,7 +159,7 @@ async def listening(handler: Handler) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -196,7 +213,8 @@ def test_loop_without_readers_and_signals(
             ca = Tls(ca=mosquitto.folder / "server.pem")
             await speaks(connect(f"mqtts://localhost:{mosquitto.tls_port}", tls=ca), topic)
         elif scheme == "ws":
-            await speaks(connect(f"ws://127.0.0.1:{mosquitto.websocket_port}"), topic)
+            url = f"ws://127.0.0.1:{mosquitto.websocket_port}"
+            await speaks(connect(url), topic, OVER_WEBSOCKET)
         else:
             await speaks(connect(mosquitto.url), topic)
 
