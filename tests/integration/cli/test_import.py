@@ -184,8 +184,8 @@ def fill(old: Old, home: Path) -> None:
 
 
 def show(home: Path, port: int, *arguments: str) -> list[dict[str, object]]:
-    """What `noctule sub` gets in two seconds, as records without their time."""
-    base = ("-h", "127.0.0.1", "-p", str(port), "-u", "alice", "-W", "2", "--json", "--quiet")
+    """What `noctule sub` gets in a second, as records without their time."""
+    base = ("-h", "127.0.0.1", "-p", str(port), "-u", "alice", "-W", "1", "--json", "--quiet")
     text, code = run(home, "sub", *base, *arguments)
     assert code in (0, 27), text
     records = [json.loads(line) for line in text.splitlines()]
