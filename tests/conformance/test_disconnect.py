@@ -246,3 +246,13 @@ def test_shutting_down_server_says_so(version):
         assert broker.process.wait(5) == 0
     finally:
         broker.stop()
+
+
+@statement("MQTT5", "MQTT-3.14.2-3")
+@pytest.mark.parametrize("reason_strings", [True, False])
+def test_operator_decides_whether_the_server_says_why_in_words(connect_to, reason_strings):
+    client = connect_to(protocol={"reason_strings": reason_strings})(5)
+    client.send(wire.connect(5, client.client_id))
+    farewell = client.expect_disconnect(0x82)
+    assert ("reason_string" in farewell.properties) is reason_strings
+    assert reason_strings or farewell.size == 3

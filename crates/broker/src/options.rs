@@ -196,6 +196,11 @@ pub struct Protocol {
     /// Whether payloads marked as UTF-8 are checked (0x99 where they are not).
     pub validate_payload_format: bool,
     pub shared_subscription_strategy: SharedStrategy,
+    /// Whether a CONNACK, DISCONNECT or refusal may carry a reason string.
+    pub reason_strings: bool,
+    /// Whether a 5.0 client that may not publish or subscribe is told so with 0x87;
+    /// otherwise it is told 0x80, which gives nothing away.
+    pub reveal_not_authorized: bool,
     /// Told to clients that ask for response information; empty: nothing.
     pub response_information: String,
 }
@@ -211,6 +216,8 @@ impl Default for Protocol {
             allow_empty_client_identifier: true,
             validate_payload_format: false,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
+            reason_strings: true,
+            reveal_not_authorized: true,
             response_information: String::new(),
         }
     }

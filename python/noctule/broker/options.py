@@ -175,6 +175,15 @@ class ProtocolOptions(Options):
     a publisher's or a topic's messages to one member.
     """
 
+    reason_strings: bool = True
+    """Whether a refusal or DISCONNECT says in words, too, what was wrong."""
+
+    reveal_not_authorized: bool = True
+    """Whether who may not publish or subscribe is told so, with 0x87.
+
+    Otherwise the answer is 0x80, which does not give away that there is something to guard.
+    """
+
     response_information: Annotated[str, Field(max_length=65_535)] = ""
     """Text for clients that ask for response information (MQTT 5.0 §3.2.2.3.15); empty: none."""
 

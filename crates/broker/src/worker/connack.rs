@@ -159,7 +159,9 @@ impl Worker {
             properties.push_string(PropertyId::ServerReference, reference);
         }
         let bare = properties.clone();
-        if let Some(text) = &refusal.text {
+        if let Some(text) = &refusal.text
+            && self.shared.options.protocol.reason_strings
+        {
             properties.push_string(PropertyId::ReasonString, text);
         }
         for properties in [properties, bare, PropertyBuffer::default()] {

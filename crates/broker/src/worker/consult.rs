@@ -177,10 +177,10 @@ impl Worker {
         if !self.follows_rules(&held) {
             let (topic, qos, retain) = (held.topic.as_bytes(), held.qos, held.retain);
             self.tell_denied_bytes(held.publisher, topic, qos, retain);
-            return self.finish_publish(*held, Err(ReasonCode::NOT_AUTHORIZED), now);
+            return self.finish_publish(*held, Err(self.not_authorized()), now);
         }
         if held.allowed == Some(false) {
-            return self.finish_publish(*held, Err(ReasonCode::NOT_AUTHORIZED), now);
+            return self.finish_publish(*held, Err(self.not_authorized()), now);
         }
         let shared = self.shared.clone();
         let Some(hooks) = shared.hooks() else { return };
@@ -189,7 +189,7 @@ impl Worker {
             match self.verdict(held.publisher, &access) {
                 Some(true) => held.allowed = Some(true),
                 Some(false) => {
-                    return self.finish_publish(*held, Err(ReasonCode::NOT_AUTHORIZED), now);
+                    return self.finish_publish(*held, Err(self.not_authorized()), now);
                 }
                 None => {
                     let who = held.who.clone();
@@ -382,7 +382,7 @@ impl Worker {
                     .is_none_or(|access| self.is_granted(&held, &access));
             advice.push(match allowed {
                 true => granted.unwrap_or(Ok(request.qos)),
-                false => Err(ReasonCode::NOT_AUTHORIZED),
+                false => Err(self.not_authorized()),
             });
         }
         if let Err(error) = self.handle_subscribe(id, subscribe, &advice, now) {

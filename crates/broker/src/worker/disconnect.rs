@@ -134,7 +134,8 @@ impl Worker {
     }
 
     /// The server's DISCONNECT: never with a session expiry interval
-    /// [MQTT-3.14.2-2], with a reason string where it fits [MQTT-3.14.2-3].
+    /// [MQTT-3.14.2-2], with a reason string if there are to be any and it fits
+    /// [MQTT-3.14.2-3].
     fn send_disconnect(&mut self, id: ConnectionId, cause: Cause) {
         let mut properties = PropertyBuffer::default();
         if let Some(draining) = &self.draining
@@ -143,7 +144,9 @@ impl Worker {
             properties.push_string(PropertyId::ServerReference, reference);
         }
         let bare = properties.clone();
-        properties.push_string(PropertyId::ReasonString, cause.detail);
+        if self.shared.options.protocol.reason_strings {
+            properties.push_string(PropertyId::ReasonString, cause.detail);
+        }
         for properties in [properties, bare, PropertyBuffer::default()] {
             let properties = properties.as_properties();
             let packet = Packet::Disconnect(Disconnect {

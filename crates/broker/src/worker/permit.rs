@@ -1,6 +1,6 @@
 //! What sessions may do, asked and changed.
 
-use noctule_packets::QoS;
+use noctule_packets::{QoS, ReasonCode};
 
 use super::Worker;
 use crate::access::{Permissions, Rule};
@@ -59,6 +59,16 @@ impl Worker {
                 queued: session.queue.len() as u64,
             })
         })
+    }
+
+    /// What a client is told that may not do what it asks for. 0x80 is for a server
+    /// that does not wish to reveal the reason (MQTT 5.0 §3.4.2.1, §3.9.3).
+    pub(super) fn not_authorized(&self) -> ReasonCode {
+        if self.shared.options.protocol.reveal_not_authorized {
+            ReasonCode::NOT_AUTHORIZED
+        } else {
+            ReasonCode::UNSPECIFIED_ERROR
+        }
     }
 
     pub(super) fn may_publish(

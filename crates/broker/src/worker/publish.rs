@@ -251,21 +251,13 @@ impl Worker {
         if parts.topic[0] == b'$' {
             // $-topics are the broker's own [MQTT-4.7.2-1].
             self.tell_denied_bytes(publisher, parts.topic, raw.qos, raw.retain);
-            return self.answer_publish(
-                id,
-                raw.qos,
-                raw.packet_identifier,
-                ReasonCode::NOT_AUTHORIZED,
-            );
+            let reason = self.not_authorized();
+            return self.answer_publish(id, raw.qos, raw.packet_identifier, reason);
         }
         if !self.may_publish_bytes(publisher, parts.topic, raw.qos, raw.retain) {
             self.tell_denied_bytes(publisher, parts.topic, raw.qos, raw.retain);
-            return self.answer_publish(
-                id,
-                raw.qos,
-                raw.packet_identifier,
-                ReasonCode::NOT_AUTHORIZED,
-            );
+            let reason = self.not_authorized();
+            return self.answer_publish(id, raw.qos, raw.packet_identifier, reason);
         }
         let deadline = expiry.map_or(Time::NEVER, |seconds| now.after_seconds(u64::from(seconds)));
         if self.must_ask(publisher, parts.topic, raw.qos, raw.retain) {

@@ -157,7 +157,7 @@ impl Worker {
                 retain: false,
             };
             self.tell_denied(key, &denied);
-            return Err(ReasonCode::NOT_AUTHORIZED);
+            return Err(self.not_authorized());
         }
         let full = session.subscriptions.len() >= limits.max_subscriptions_per_session as usize;
         if full && !session.subscriptions.contains(request.filter) {

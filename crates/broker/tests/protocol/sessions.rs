@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noctule_packets::{Packet, QoS, Version};
+use noctule_packets::{Packet, PacketType, QoS, ReasonCode, Version};
 
 use crate::rig::{Got, Hello, Rig};
 
@@ -186,5 +186,30 @@ fn a_drained_broker_sends_its_clients_elsewhere_and_takes_no_more() {
         let present = false;
         assert_eq!(rig.take(late), [Got::Connack { present, reason }]);
         assert!(rig.is_closing(late));
+    }
+}
+
+#[test]
+fn who_may_not_is_told_so_or_nothing_as_the_operator_wishes() {
+    for (reveal, reason) in [
+        (true, ReasonCode::NOT_AUTHORIZED),
+        (false, ReasonCode::UNSPECIFIED_ERROR),
+    ] {
+        let mut rig = Rig::new(1, |options| options.protocol.reveal_not_authorized = reveal);
+        let client = rig.connect("c", Hello::default());
+        assert!(rig.workers[0].set_permissions("c", Some(&[])));
+        rig.subscribe(client, "a", QoS::AtMostOnce);
+        assert_eq!(rig.take(client), [Got::Suback(vec![reason.0])]);
+        for (qos, kind) in [
+            (QoS::AtLeastOnce, PacketType::Puback),
+            (QoS::ExactlyOnce, PacketType::Pubrec),
+        ] {
+            rig.publish(client, "a", "", qos);
+            let got = rig.take(client);
+            assert!(
+                matches!(got[..], [Got::Ack(told, _, code)] if told == kind && code == reason.0),
+                "{got:?}"
+            );
+        }
     }
 }
