@@ -36,10 +36,7 @@ impl Worker {
     ) -> bool {
         let mut properties = PropertyBuffer::default();
         if connect.version == Version::V5 {
-            self.push_capabilities(id, connect, &mut properties);
-            if let Some(assigned) = assigned {
-                properties.push_string(PropertyId::AssignedClientIdentifier, assigned);
-            }
+            self.push_terms(id, connect, assigned, &mut properties);
             if let Some(method) = connect.properties.string(PropertyId::AuthenticationMethod) {
                 properties.push_string(PropertyId::AuthenticationMethod, method);
             }
@@ -55,17 +52,26 @@ impl Worker {
         self.write_packet(id, &Packet::Connack(connack))
     }
 
-    /// What we do and do not do, told truthfully (MQTT 5.0 §3.2.2.3): a property for
-    /// whatever differs from what its absence says.
-    fn push_capabilities(
+    /// The terms of this connection, and what we do and do not do, told truthfully
+    /// (MQTT 5.0 §3.2.2.3): a property for whatever differs from what its absence says.
+    /// The order is Mosquitto's, for those who compare bytes.
+    fn push_terms(
         &self,
         id: ConnectionId,
         connect: &Connect<'_>,
+        assigned: Option<&str>,
         properties: &mut PropertyBuffer,
     ) {
-        let (limits, protocol) = (&self.shared.options.limits, &self.shared.options.protocol);
+        let limits = &self.shared.options.limits;
+        let keep_alive = self.keep_alive(id, connect.keep_alive);
+        if keep_alive != connect.keep_alive {
+            properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive);
+        }
         if limits.topic_alias_maximum != 0 {
             properties.push_two_byte(PropertyId::TopicAliasMaximum, limits.topic_alias_maximum);
+        }
+        if let Some(assigned) = assigned {
+            properties.push_string(PropertyId::AssignedClientIdentifier, assigned);
         }
         let asked = connect
             .properties
@@ -75,18 +81,16 @@ impl Worker {
         if expiry != asked {
             properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry);
         }
-        let keep_alive = self.keep_alive(id, connect.keep_alive);
-        if keep_alive != connect.keep_alive {
-            properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive);
-        }
-        let maximum_qos = self.maximum_qos(id);
-        if maximum_qos < QoS::ExactlyOnce as u8 {
-            properties.push_byte(PropertyId::MaximumQos, maximum_qos);
-        }
-        let max_packet_bytes = self.max_packet_bytes(id);
-        if max_packet_bytes < noctule_packets::MAX_VARIABLE {
-            properties.push_four_byte(PropertyId::MaximumPacketSize, max_packet_bytes);
-        }
+        self.push_offers(id, connect, properties);
+    }
+
+    fn push_offers(
+        &self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        properties: &mut PropertyBuffer,
+    ) {
+        let (limits, protocol) = (&self.shared.options.limits, &self.shared.options.protocol);
         let offers = [
             (PropertyId::RetainAvailable, protocol.retain_available),
             (
@@ -105,6 +109,10 @@ impl Worker {
         for (property, _) in offers.iter().filter(|(_, offered)| !offered) {
             properties.push_byte(*property, 0);
         }
+        let max_packet_bytes = self.max_packet_bytes(id);
+        if max_packet_bytes < noctule_packets::MAX_VARIABLE {
+            properties.push_four_byte(PropertyId::MaximumPacketSize, max_packet_bytes);
+        }
         let asks = connect
             .properties
             .byte(PropertyId::RequestResponseInformation)
@@ -115,6 +123,10 @@ impl Worker {
         }
         if limits.receive_maximum != u16::MAX {
             properties.push_two_byte(PropertyId::ReceiveMaximum, limits.receive_maximum);
+        }
+        let maximum_qos = self.maximum_qos(id);
+        if maximum_qos < QoS::ExactlyOnce as u8 {
+            properties.push_byte(PropertyId::MaximumQos, maximum_qos);
         }
     }
 

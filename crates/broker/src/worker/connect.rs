@@ -398,13 +398,19 @@ impl Worker {
         }
     }
 
-    /// A client identifier that no session has, and whose owner this worker is.
+    /// A client identifier that no session has, and whose owner this worker is: of
+    /// the form that Mosquitto gives them, which rules and log filters know.
     fn assign_identifier(&mut self) -> Box<str> {
         loop {
             self.assigned += 1;
             let name = format!(
-                "noctule-{:016x}{:04x}",
-                self.next_random(),
+                "auto-{:08X}-{:04X}-4{:03X}-{:04X}-{:08X}{:04X}",
+                high >> 32,
+                high >> 16 & 0xFFFF,
+                high & 0xFFF,
+                low >> 50 | 0x8000,
+                low & 0xFFFF_FFFF,
+            let (high, low) = (self.next_random(), self.next_random());
                 self.assigned & 0xFFFF
             );
             let here = self.shared.worker_of(&name) == self.index;
