@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::tables::{PROPERTY_RULES, PropertyId, PropertyRule, PropertyType};
+use crate::tables::{PROPERTY_RULES, PropertyId, PropertyRule, PropertyType, section};
 use crate::text::topic_name;
 
 /// A property section: validated (identifiers, types, bounds, allowed in the packet, no
@@ -37,25 +37,26 @@ impl<'a> Properties<'a> {
 
     /// Holds `bytes` against the rules of `section` (one bit of [`crate::tables::section`]).
     ///
-    /// Errors: 0x81 for what cannot be read; 0x82 for what is out of place, repeated or
-    /// out of its bounds (0x94 for a topic alias of 0); 0x90 for a response topic with
+    /// Errors: 0x81 for what cannot be read, in SUBSCRIBE and UNSUBSCRIBE for what is out
+    /// of place, too; elsewhere 0x82 for that, and for what is repeated or out of its
+    /// bounds (0x94 for a topic alias of 0); 0x90 for a response topic with
     /// wildcards [MQTT-3.3.2-14].
     pub(crate) fn validate(section: u16, bytes: &'a [u8]) -> Result<Properties<'a>, Error> {
         let mut seen = 0u64;
         let mut fields = Fields(bytes);
         while !fields.is_empty() {
             let rule = take_rule(&mut fields)?;
+            // Whatever it is, it has to be there as a whole.
+            let value = take_value(&mut fields, rule.kind)?;
             if rule.packets & section == 0 {
-                return Err(Error::protocol_error(
-                    "a property does not belong in its packet",
-                ));
+                return Err(out_of_place(section));
             }
             let bit = 1 << rule.id as u8;
             if seen & bit != 0 && rule.repeatable & section == 0 {
                 return Err(Error::protocol_error("a property stands twice"));
             }
             seen |= bit;
-            check_value(rule, take_value(&mut fields, rule.kind)?)?;
+            check_value(rule, value)?;
         }
         Ok(Properties(bytes))
     }
@@ -214,6 +215,16 @@ fn take_value<'a>(fields: &mut Fields<'a>, kind: PropertyType) -> Result<Value<'
         PropertyType::BinaryData => Value::Binary(fields.binary()?),
         PropertyType::Utf8StringPair => Value::Pair(fields.string()?, fields.string()?),
     })
+}
+
+/// A malformed packet, says MQTT 5.0 §2.2.2.2, where §4.13.1 makes it a protocol error:
+/// either is right, and this is what Mosquitto answers to each packet.
+fn out_of_place(section: u16) -> Error {
+    let what = "a property does not belong in its packet";
+    match section {
+        section::SUBSCRIBE | section::UNSUBSCRIBE => Error::malformed(what),
+        _ => Error::protocol_error(what),
+    }
 }
 
 fn skip_value(fields: &mut Fields<'_>, kind: PropertyType) -> Result<(), Error> {

@@ -141,9 +141,10 @@ def decode_properties(
         except ValueError:
             raise MalformedPacketError(f"property 0x{number:02X} does not exist") from None
         definition = PROPERTIES[identifier]
+        # Whatever it is, it has to be there as a whole.
+        value, offset = _DECODERS[definition.type](data, offset, end)
         _check_place(definition, identifier, section, identifier in seen)
         seen.add(identifier)
-        value, offset = _DECODERS[definition.type](data, offset, end)
         if definition.maximum and not definition.minimum <= value <= definition.maximum:
             raise ProtocolError(f"{definition.name} is {value}", definition.refusal)
         pairs.append((identifier, value))

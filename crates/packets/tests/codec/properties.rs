@@ -216,3 +216,18 @@ fn variable_byte_integers_that_are_too_long_are_malformed() {
         assert_eq!(error.reason, ReasonCode::MALFORMED_PACKET, "{bytes:02x?}");
     }
 }
+
+#[test]
+fn a_property_that_is_cut_off_is_malformed_whether_it_belongs_or_not() {
+    let user_property_without_value: &[u8] = b"\x00\x01\x00\x04\x26\x00\x01p";
+    let foreign_and_cut_off: &[u8] = b"\x00\x01\x00\x01\x01";
+    let foreign: &[u8] = b"\x00\x01\x00\x02\x01\x00";
+    for (body, reason) in [
+        (user_property_without_value, ReasonCode::MALFORMED_PACKET),
+        (foreign_and_cut_off, ReasonCode::MALFORMED_PACKET),
+        (foreign, ReasonCode::PROTOCOL_ERROR),
+    ] {
+        let error = Acknowledgement::decode(PacketType::Puback, Version::V5, 0, body);
+        assert_eq!(error.map_err(|error| error.reason), Err(reason));
+    }
+}
