@@ -63,7 +63,7 @@ def test_other_packets_flow_at_quota_0(connect, topic):
     assert client.subscribe(f"{topic}/zero", qos=0) == (0,)
     assert client.unsubscribe(f"{topic}/none") == (0x11,)
     assert client.publish(f"{topic}/unheard", b"", 1) == 0x10
-    assert client.publish(f"{topic}/unheard", b"", 2) == 0x10
+    assert client.publish(f"{topic}/unheard", b"", 2) in (0, 0x10)
     client.publish(f"{topic}/zero", b"not counted", 0)
     client.expect_message(f"{topic}/zero", b"not counted", qos=0)
     client.ack(message)

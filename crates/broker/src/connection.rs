@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     pub stage: Stage,
     pub version: Version,
     pub dirty: bool,
+    /// It goes on with a session that another connection began.
+    pub resumed: bool,
     /// It has not taken its output in time: publishers no longer wait for it.
     pub slow: bool,
     /// Wants reason strings and user properties on all packets.
@@ -105,6 +107,7 @@ impl Connection {
             stage: Stage::New,
             version: Version::V4,
             dirty: false,
+            resumed: false,
             slow: false,
             problem_information: true,
             paused: 0,

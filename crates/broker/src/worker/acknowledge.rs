@@ -1,6 +1,6 @@
 //! Acknowledgements both ways: PUBACK, PUBREC, PUBREL, PUBCOMP (MQTT 5.0 §4.3).
 
-use noctule_packets::{Acknowledgement, PacketType, Properties, QoS, ReasonCode, Version};
+use noctule_packets::{Acknowledgement, Error, PacketType, Properties, QoS, ReasonCode, Version};
 
 use super::Worker;
 use crate::key::{ConnectionId, SessionKey};
@@ -13,8 +13,14 @@ impl Worker {
         self.send_acknowledgement(id, PacketType::Puback, identifier, reason);
     }
 
-    /// PUBREC; unless it says an error, the identifier is in use until PUBREL.
+    /// PUBREC; unless it says an error, the identifier is in use until PUBREL. That
+    /// nobody subscribes, which a server may say or not (MQTT 5.0 §3.5.2.1), is no
+    /// matter of who owns the message, and not said.
     pub(super) fn send_pubrec(&mut self, id: ConnectionId, identifier: u16, reason: ReasonCode) {
+        let reason = match reason.is_error() {
+            true => reason,
+            false => ReasonCode::SUCCESS,
+        };
         if let Some((_, session)) = self.open(id)
             && !reason.is_error()
             && !session.received.contains(identifier)
@@ -68,11 +74,12 @@ impl Worker {
         kind: PacketType,
         ack: Acknowledgement<'_>,
         now: Time,
-    ) {
+    ) -> Result<(), Error> {
         let Some((connection, session)) = self.open(id) else {
-            return;
+            return Ok(());
         };
         let (key, identifier) = (connection.session, ack.packet_identifier);
+        let resumed = connection.resumed;
         if kind == PacketType::Pubrel {
             let known = session.received.remove(identifier);
             let durable = session.durable;
@@ -81,10 +88,14 @@ impl Worker {
                 self.record_received(durable, identifier, false);
                 self.gate_since(id, promised);
             }
-            let unknown = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
-            let reason = if known { ReasonCode::SUCCESS } else { unknown };
+            // Where a session goes on, PUBCOMP may have been lost with the connection:
+            // that is no error (MQTT 5.0 §3.7.2.1).
+            let reason = match known || resumed {
+                true => ReasonCode::SUCCESS,
+                false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            };
             self.send_acknowledgement(id, PacketType::Pubcomp, identifier, reason);
-            return;
+            return Ok(());
         }
         let awaiting = session
             .outgoing
@@ -110,10 +121,16 @@ impl Worker {
                 let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
                 self.send_acknowledgement(id, PacketType::Pubrel, identifier, reason);
             }
-            // For a message never sent, or of the other QoS: it settles nothing.
-            _ => return,
+            // Late, or for a message never sent: it settles nothing.
+            (_, None) => return Ok(()),
+            (_, Some(_)) => {
+                return Err(Error::protocol_error(
+                    "an acknowledgement that the message in flight does not wait for",
+                ));
+            }
         }
         self.pump(key, now);
+        Ok(())
     }
 
     /// A message in flight is the client's now: PUBACK or PUBREC says so.

@@ -202,6 +202,9 @@ impl Worker {
             admission.user.clone(),
             self.keep_alive(id, connect.keep_alive),
         );
+        if let Some(connection) = self.connection(id) {
+            connection.resumed = session_present;
+        }
         if let Some(session) = self.session(key) {
             session.connection = Some(id);
             session.expiry_seconds = expiry;
@@ -403,6 +406,7 @@ impl Worker {
     fn assign_identifier(&mut self) -> Box<str> {
         loop {
             self.assigned += 1;
+            let (high, low) = (self.next_random(), self.next_random());
             let name = format!(
                 "auto-{:08X}-{:04X}-4{:03X}-{:04X}-{:08X}{:04X}",
                 high >> 32,
@@ -410,7 +414,6 @@ impl Worker {
                 high & 0xFFF,
                 low >> 50 | 0x8000,
                 low & 0xFFFF_FFFF,
-            let (high, low) = (self.next_random(), self.next_random());
                 self.assigned & 0xFFFF
             );
             let here = self.shared.worker_of(&name) == self.index;

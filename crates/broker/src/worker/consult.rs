@@ -10,6 +10,7 @@ use noctule_topics::Filter;
 
 use super::Worker;
 use super::deliver::Publication;
+use super::subscribe::EMPTY_FILTER;
 use super::timers::Timer;
 use crate::access::{Action, Permissions};
 use crate::connection::{Stage, pause};
@@ -314,6 +315,9 @@ impl Worker {
         now: Time,
     ) -> Result<(), Error> {
         let subscribe = Subscribe::decode(version, flags, body)?;
+        if subscribe.filters().any(|request| request.filter.is_empty()) {
+            return Err(EMPTY_FILTER);
+        }
         let mounted = self.mounted_subscribe(id, version, subscribe);
         let body = mounted.as_deref().unwrap_or(body);
         let subscribe = Subscribe::decode(version, flags, body)?;

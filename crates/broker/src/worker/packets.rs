@@ -6,6 +6,7 @@ use noctule_packets::{
 
 use super::Worker;
 use super::disconnect::Cause;
+use super::subscribe::EMPTY_FILTER;
 use crate::connection::Stage;
 use crate::key::ConnectionId;
 use crate::time::Time;
@@ -206,13 +207,16 @@ impl Worker {
         match kind {
             PacketType::Puback | PacketType::Pubrec | PacketType::Pubrel | PacketType::Pubcomp => {
                 let ack = Acknowledgement::decode(kind, version, flags, body)?;
-                self.handle_acknowledgement(id, kind, ack, now);
+                self.handle_acknowledgement(id, kind, ack, now)?;
             }
             PacketType::Subscribe => {
                 self.begin_subscribe(id, version, flags, body, now)?;
             }
             PacketType::Unsubscribe => {
                 let unsubscribe = Unsubscribe::decode(version, flags, body)?;
+                if unsubscribe.filters().any(str::is_empty) {
+                    return Err(EMPTY_FILTER);
+                }
                 let mounted = self.mounted_unsubscribe(id, version, unsubscribe);
                 let body = mounted.as_deref().unwrap_or(body);
                 self.handle_unsubscribe(id, Unsubscribe::decode(version, flags, body)?);

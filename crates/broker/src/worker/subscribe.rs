@@ -20,6 +20,9 @@ use crate::time::Time;
 /// The failure code of 3.1.1 (§3.9.3); 5.0 has finer ones.
 const FAILURE: u8 = 0x80;
 
+/// A filter that is no filter [MQTT-4.7.3-1], which no client sends for want of rights.
+pub(super) const EMPTY_FILTER: Error = Error::malformed("an empty topic filter");
+
 impl Worker {
     /// `advice`: what hooks say of each filter; those behind its end may be subscribed.
     pub(super) fn handle_subscribe(
