@@ -41,6 +41,13 @@ pub(crate) struct Session {
     pub outgoing: Outgoing,
     pub queue: VecDeque<Outbound>,
     pub queued_bytes: u64,
+    /// Copies of the client's own QoS 2 messages, each until the PUBREL for its
+    /// packet identifier.
+    #[expect(
+        clippy::box_collection,
+        reason = "sessions are many, and most have none"
+    )]
+    pub own: Option<Box<VecDeque<(u16, Outbound)>>>,
     /// QoS 2 messages received and not yet released.
     pub received: Identifiers,
     pub will: Option<Box<Will>>,
@@ -98,6 +105,7 @@ impl Session {
             outgoing: Outgoing::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
+            own: None,
             received: Identifiers::default(),
             will: None,
             retained: None,

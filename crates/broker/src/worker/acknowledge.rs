@@ -95,6 +95,7 @@ impl Worker {
                 false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
             };
             self.send_acknowledgement(id, PacketType::Pubcomp, identifier, reason);
+            self.release_own(key, identifier, now);
             return Ok(());
         }
         let awaiting = session

@@ -295,6 +295,10 @@ impl Worker {
             },
             body: None,
             message: None,
+            exchange: match &held.sender {
+                Some(sender) if sender.qos == QoS::ExactlyOnce => sender.packet_identifier,
+                _ => 0,
+            },
             sequence: 0,
         };
         self.publish(&mut publication, seen, now)

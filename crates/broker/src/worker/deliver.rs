@@ -24,6 +24,9 @@ pub(super) struct Publication<'a> {
     /// The PUBLISH body, if all its parts travel as they are.
     pub body: Option<&'a [u8]>,
     pub message: Option<Message>,
+    /// The packet identifier of the publisher's QoS 2 exchange, while that is open;
+    /// else 0.
+    pub exchange: u16,
     /// Its place among the records of durable sessions; 0: it is in none.
     pub sequence: u64,
 }
@@ -100,6 +103,7 @@ impl Worker {
             parts: known.parts(),
             body: None,
             message: Some(message),
+            exchange: 0,
             sequence,
         };
         self.deliver_local(&mut publication, route, now);
@@ -134,6 +138,7 @@ impl Worker {
             parts: known.parts(),
             body: None,
             message: Some(message),
+            exchange: 0,
             sequence: outbound.sequence,
         };
         let terms = Terms {
@@ -233,6 +238,10 @@ impl Worker {
                 self.hold(id, publication.head.publisher, now);
             }
             return;
+        }
+        if publication.exchange != 0 && key == publication.head.publisher && qos == QoS::ExactlyOnce
+        {
+            return self.withhold_own(publication, terms, now);
         }
         let window = connection.receive_maximum.min(limits.max_inflight_messages);
         let may_go = session.queue.is_empty()

@@ -162,6 +162,7 @@ impl Worker {
     /// A session loses its connection: its will is published, or waits for its
     /// delay; the session ends, or waits for its expiry.
     fn detach(&mut self, key: SessionKey, cause: Cause, now: Time) {
+        self.release_all_own(key);
         let Some(session) = self.session(key) else {
             return;
         };

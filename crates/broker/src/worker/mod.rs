@@ -13,6 +13,7 @@ mod disconnect;
 mod drain;
 mod hold;
 mod mount;
+mod own;
 mod packets;
 mod pen;
 mod permit;

@@ -276,6 +276,10 @@ impl Worker {
             parts,
             body,
             message: None,
+            exchange: match raw.qos {
+                QoS::ExactlyOnce => raw.packet_identifier,
+                _ => 0,
+            },
             sequence: 0,
         };
         let promised = self.journal.promised();
@@ -417,6 +421,7 @@ impl Worker {
             parts,
             body: None,
             message: Some(message),
+            exchange: 0,
             sequence: 0,
         };
         if head.deadline <= now {

@@ -38,6 +38,7 @@ impl Worker {
             parts: known.parts(),
             body: None,
             message: Some(message),
+            exchange: 0,
             sequence: outbound.sequence,
         };
         let durability = self.topic_durability(publication.parts.topic);

@@ -1,6 +1,6 @@
 //! Messages that expire, wait, and are sent again.
 
-use noctule_packets::{Packet, PacketType, Properties, Publish, QoS, ReasonCode};
+use noctule_packets::{Packet, PacketType, Properties, Publish, QoS, ReasonCode, Version};
 
 use crate::rig::{Got, Hello, Rig};
 
@@ -200,6 +200,61 @@ fn no_local_holds_for_what_the_session_itself_had_retained() {
 }
 
 #[test]
+fn a_clients_own_qos_2_message_comes_back_once_it_has_released_it() {
+    let mut rig = Rig::new(1, |_| {});
+    let publisher = rig.connect("p", Hello::default());
+    let other = rig.connect("c", Hello::default());
+    for each in [publisher, other] {
+        rig.listen(each, "a", QOS_2);
+    }
+    rig.send(publisher, &qos_2("first", 1));
+    rig.send(publisher, &qos_2("second", 2));
+    // Nobody else waits for the release.
+    assert_eq!(rig.take_payloads(other), ["first", "second"]);
+    let pubrec = |identifier| Got::Ack(PacketType::Pubrec, identifier, 0);
+    assert_eq!(rig.take(publisher), [pubrec(1), pubrec(2)]);
+    for (identifier, payload) in [(1, "first"), (2, "second")] {
+        rig.acknowledge(publisher, PacketType::Pubrel, identifier);
+        let got = rig.take(publisher);
+        assert_eq!(got[0], Got::Ack(PacketType::Pubcomp, identifier, 0));
+        assert!(
+            matches!(&got[1..], [Got::Publish(own)] if own.payload == payload && own.qos == QOS_2),
+            "{got:?}"
+        );
+    }
+}
+
+#[test]
+fn a_clients_own_qos_2_message_does_not_wait_for_a_client_that_has_gone() {
+    let mut rig = Rig::new(1, |_| {});
+    let publisher = rig.connect("p", Hello::kept());
+    rig.listen(publisher, "a", QOS_2);
+    rig.send(publisher, &qos_2("x", 1));
+    rig.cut(publisher);
+    let publisher = rig.connect("p", Hello::kept());
+    assert_eq!(rig.take_payloads(publisher), ["x"]);
+    // Released only now: it does not come a second time.
+    rig.acknowledge(publisher, PacketType::Pubrel, 1);
+    assert_eq!(rig.take_payloads(publisher), [""; 0]);
+}
+
+#[test]
+fn more_open_exchanges_than_the_receive_maximum_hold_nothing_back() {
+    let mut rig = Rig::new(1, |options| options.limits.receive_maximum = 1);
+    let hello = Hello {
+        version: Version::V4,
+        clean: true,
+        ..Hello::default()
+    };
+    let publisher = rig.connect("p", hello);
+    rig.listen(publisher, "a", QOS_2);
+    rig.send(publisher, &qos_2("held", 1));
+    assert_eq!(rig.take_payloads(publisher), [""; 0]);
+    rig.send(publisher, &qos_2("one too many", 2));
+    assert_eq!(rig.take_payloads(publisher), ["held", "one too many"]);
+}
+
+#[test]
 fn pubrel_for_an_identifier_never_used_is_answered_so_on_a_new_session() {
     let mut rig = Rig::new(1, |_| {});
     let publisher = rig.connect("p", Hello::default());
@@ -209,6 +264,18 @@ fn pubrel_for_an_identifier_never_used_is_answered_so_on_a_new_session() {
         rig.take(publisher),
         [Got::Ack(PacketType::Pubcomp, 77, unknown)]
     );
+}
+
+fn qos_2(payload: &'static str, packet_identifier: u16) -> Packet<'static> {
+    Packet::Publish(Publish {
+        dup: false,
+        qos: QOS_2,
+        retain: false,
+        topic: "a",
+        packet_identifier,
+        properties: Properties::EMPTY,
+        payload: payload.as_bytes(),
+    })
 }
 
 #[test]
