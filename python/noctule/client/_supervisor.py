@@ -101,6 +101,8 @@ class Supervisor:
         self._mechanism: Mechanism | None = None
         self._reauthentication: asyncio.Future[None] | None = None
         self._references = 0
+        # CONNECTs without an answer that the server may yet come to read.
+        self._unanswered = 0
 
     # --- The task ---------------------------------------------------------------------
 
@@ -130,10 +132,12 @@ class Supervisor:
             policy = self._options.reconnect
             if self._goes_elsewhere(error):
                 continue
-            if policy is None or self._is_final(error):
+            if policy is None:
                 raise error
             if connected_at is not None and loop.time() - connected_at >= policy.stable_seconds:
-                attempt = 0
+                attempt = self._unanswered = 0
+            if self._is_final(error) and not self._is_own_doing(error):
+                raise error
             attempt += 1
             if policy.max_attempts is not None and attempt > policy.max_attempts:
                 raise error
@@ -163,6 +167,17 @@ class Supervisor:
         if code in CREDENTIALS:
             return self._options.credentials is None
         return code in FINAL
+
+    def _is_own_doing(self, error: Exception) -> bool:
+        """Whether a CONNECT of our own took the session over, one that was read late.
+
+        A connection that is cut right after its CONNECT may be read after the one that
+        follows it. To give up over that would be to lose to oneself; once is forgiven.
+        """
+        if getattr(error, "reason_code", None) != ReasonCode.SESSION_TAKEN_OVER:
+            return False
+        unanswered, self._unanswered = self._unanswered, 0
+        return unanswered > 0
 
     def _goes_elsewhere(self, error: Exception) -> bool:
         """Follows a server reference, MQTT 5.0 §4.11; else the next attempt is at home."""
@@ -235,6 +250,7 @@ class Supervisor:
             password=credentials.password_bytes,
             authentication_data=self._mechanism.start() if self._mechanism else None,
         )
+        self._unanswered += 1
         connection.flush()
         try:
             async with asyncio.timeout(self._options.connect_timeout):
@@ -266,6 +282,7 @@ class Supervisor:
     def accepted(self, event: ConnectedEvent) -> None:
         connection = self.connection
         assert connection is not None
+        self._unanswered -= 1
         if self._mechanism is not None:
             data = event.properties.binary(PropertyId.AUTHENTICATION_DATA)
             if not self._authenticated(lambda mechanism: mechanism.finish(data)):
@@ -277,6 +294,7 @@ class Supervisor:
             self._opened.set_result(None)
 
     def refused(self, event: Refused) -> None:
+        self._unanswered -= 1
         self._reason = ConnectionRefusedByServerError(event.reason_code, event.properties)
 
     def disconnected(self, event: Disconnected) -> None:

@@ -338,6 +338,32 @@ async def test_taken_over_client_does_not_fight() -> None:
         assert len(server.peers) == 1
 
 
+async def test_client_is_not_beaten_by_its_own_late_connection() -> None:
+    async def cut(peer: Peer) -> None:
+        await peer.accept()
+        peer.abort()
+
+    async def unanswered(peer: Peer) -> None:
+        await peer.read()
+        peer.abort()
+
+    async def taken_over(peer: Peer) -> None:
+        await peer.accept(session_present=True)
+        peer.send(Disconnect(ReasonCode.SESSION_TAKEN_OVER))
+
+    async with (
+        scripted(cut, unanswered, taken_over, serving) as server,
+        connect(server.url, reconnect=FAST) as client,
+    ):
+        await eventually(lambda: len(server.peers) == 4)
+        await client.publish("a", qos=1)
+    async with scripted(cut, unanswered, taken_over) as server:
+        with pytest.raises(noctule.ConnectionEndedError, match="taken over"):
+            async with connect(server.url, reconnect=FAST):
+                await asyncio.sleep(5)
+        assert len(server.peers) == 4  # Forgiven once.
+
+
 async def test_server_reference_is_followed() -> None:
     async with scripted() as other:
 
