@@ -166,6 +166,18 @@ class Engine:
         them counts.
         """
 
+    def ban(self, kind: str, value: str, seconds: float | None, reason: str) -> None:
+        """Keep a client, a user or an address out, for some seconds or for ever.
+
+        `kind` is client, user or address. ValueError for another kind, or no address.
+        """
+
+    def unban(self, kind: str, value: str) -> bool:
+        """Let them in again; False where they were not banned."""
+
+    def bans(self) -> list[tuple[str, str, int | None, str]]:
+        """Kind, value, seconds left (None: for ever) and reason of each ban."""
+
     def forget_permissions(self, client: str | None) -> None:
         """Ask anew what one client may do, or all; about their subscriptions at once."""
 

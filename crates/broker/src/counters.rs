@@ -68,6 +68,9 @@ counters! {
     publish_received,
     publish_sent,
     publish_dropped,
+    /// Bans for failed logins and flapping, and CONNECT packets refused for a ban.
+    bans_made,
+    connections_banned,
     /// Questions to hooks, and those nobody answered in time.
     hooks_asked,
     hooks_failed,

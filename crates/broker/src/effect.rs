@@ -209,6 +209,14 @@ pub enum Event {
         client: Box<str>,
         filter: Box<str>,
     },
+    /// Somebody is kept out for what they did.
+    Banned {
+        /// `client`, `user` or `address`.
+        whom: &'static str,
+        value: Box<str>,
+        reason: &'static str,
+        seconds: u64,
+    },
     /// A message that a client was sent; above QoS 0, and took.
     Delivered {
         client: Box<str>,
@@ -254,6 +262,7 @@ impl Event {
             Event::Disconnected { .. } => "disconnected",
             Event::Subscribed { .. } => "subscribed",
             Event::Unsubscribed { .. } => "unsubscribed",
+            Event::Banned { .. } => "banned",
             Event::Delivered { .. } => "delivered",
             Event::Dropped { .. } => "dropped",
             Event::SessionEnded { .. } => "session_ended",
@@ -327,6 +336,17 @@ impl Event {
             Event::Unsubscribed { client, filter } => {
                 fields.push(("client", text(client)));
                 fields.push(("filter", text(filter)));
+            }
+            Event::Banned {
+                whom,
+                value,
+                reason,
+                seconds,
+            } => {
+                fields.push(("whom", text(whom)));
+                fields.push(("value", text(value)));
+                fields.push(("reason", text(reason)));
+                fields.push(("seconds", FieldValue::Number(*seconds)));
             }
             Event::Delivered {
                 client,

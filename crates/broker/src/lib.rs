@@ -13,6 +13,7 @@
 
 mod access;
 mod aliases;
+mod bans;
 mod batch;
 mod bucket;
 mod connection;
@@ -28,6 +29,7 @@ mod keep;
 mod kept;
 mod key;
 mod message;
+mod network;
 mod options;
 mod outbox;
 mod outgoing;
@@ -41,6 +43,7 @@ mod wheel;
 mod worker;
 
 pub use access::{Action, Permissions, Rule};
+pub use bans::{Ban, BanOptions, Banned, Bans};
 pub use batch::Batch;
 pub use durability::{Durability, DurabilityRule};
 pub use effect::{
@@ -52,6 +55,7 @@ pub use hooks::{Access, Advice, Changes, Consultation, Hooked, Hooks, Subject, W
 pub use journal::{Change, Record, Records, Space, StoreState};
 pub use kept::{Kept, KeptMessage, KeptRecord, KeptWill};
 pub use key::ConnectionId;
+pub use network::Network;
 pub use options::{Interval, Limits, Options, Protocol, QueueFull, SharedStrategy};
 pub use outbox::Outbox;
 pub use policy::Policy;

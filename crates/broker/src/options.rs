@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::bans::BanOptions;
 use crate::durability::{Durability, DurabilityRule};
 use crate::policy::Policy;
 
@@ -21,6 +22,7 @@ pub struct Options {
     pub listener_durability: Vec<Option<Durability>>,
     pub limits: Limits,
     pub protocol: Protocol,
+    pub bans: BanOptions,
     /// Whether a CONNECT is put to an authenticator before it is answered.
     pub authentication: bool,
     /// By listener; empty where none has any.

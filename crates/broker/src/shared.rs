@@ -9,6 +9,7 @@ use hashbrown::HashSet;
 use noctule_topics::RetainedTree;
 use parking_lot::RwLock;
 
+use crate::bans::Bans;
 use crate::counters::Counters;
 use crate::durability::Durability;
 use crate::group::Group;
@@ -49,6 +50,7 @@ pub struct Shared {
     /// Whether anybody wants to know of each delivery.
     deliveries_observed: AtomicBool,
     hooks: OnceLock<Hooks>,
+    bans: Bans,
 }
 
 /// A retained message; a later one of its topic has a higher version.
@@ -100,6 +102,7 @@ impl Shared {
     }
 
     fn make(options: Options, workers: usize, seed: u64, wall: Option<u64>) -> Arc<Shared> {
+        let bans = Bans::new(options.bans.clone());
         Arc::new(Shared {
             syncs: options.strictest_durability() == Durability::Disk,
             options,
@@ -123,6 +126,7 @@ impl Shared {
             observed: AtomicBool::new(false),
             deliveries_observed: AtomicBool::new(false),
             hooks: OnceLock::new(),
+            bans,
         })
     }
 
@@ -204,6 +208,12 @@ impl Shared {
     #[inline]
     pub(crate) fn deliveries_observed(&self) -> bool {
         self.deliveries_observed.load(Relaxed)
+    }
+
+    /// Who is kept out.
+    #[must_use]
+    pub fn bans(&self) -> &Bans {
+        &self.bans
     }
 
     /// Asks these hooks from now on; false if others have been set before.

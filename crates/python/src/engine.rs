@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use noctule_server::{
-    Decision, FieldValue, Hooked, Hooks, QoS, ReasonCode, Record, ServerOptions, StartError,
-    TapOptions, tap_qos,
+    Banned, Decision, FieldValue, Hooked, Hooks, QoS, ReasonCode, Record, ServerOptions,
+    StartError, TapOptions, tap_qos,
 };
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -248,6 +248,29 @@ impl Engine {
             .collect();
         self.0.advise(answers?);
         Ok(())
+    }
+
+    /// Keep a client, a user or an address out, for some seconds or for ever.
+    #[pyo3(signature = (kind, value, seconds, reason))]
+    fn ban(&self, kind: &str, value: &str, seconds: Option<f64>, reason: &str) -> PyResult<()> {
+        let banned = Banned::parse(kind, value).map_err(PyValueError::new_err)?;
+        let duration = seconds.map(duration).transpose()?;
+        self.0.ban(banned, duration, reason);
+        Ok(())
+    }
+
+    /// Let them in again; False where they were not banned.
+    #[pyo3(signature = (kind, value))]
+    fn unban(&self, kind: &str, value: &str) -> PyResult<bool> {
+        let banned = Banned::parse(kind, value).map_err(PyValueError::new_err)?;
+        Ok(self.0.unban(&banned))
+    }
+
+    /// Kind, value, seconds left and reason of each ban.
+    fn bans(&self) -> Vec<(&'static str, String, Option<u64>, String)> {
+        let bans = self.0.bans().into_iter();
+        bans.map(|(banned, left, reason)| (banned.kind(), banned.value(), left, reason.into()))
+            .collect()
     }
 
     /// Ask anew what one client may do, or all, about their subscriptions at once.

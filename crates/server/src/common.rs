@@ -6,6 +6,7 @@ use noctule_broker::{Consultation, Shared};
 
 use crate::admission::Admission;
 use crate::authentication::Questions;
+use crate::bans::BanFile;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::error::Failure;
@@ -23,6 +24,8 @@ pub(crate) struct Common {
     /// Questions to hooks, each with the worker that asks.
     pub consultations: Arc<Queue<(usize, Consultation)>>,
     pub clock: Clock,
+    /// Where bans are written down, if anywhere; set as the engine starts.
+    pub ban_file: Arc<OnceLock<Arc<BanFile>>>,
     /// The listeners, at their places in the options.
     pub gates: Arc<[Gate]>,
     /// The first worker's death, if one died.

@@ -22,6 +22,9 @@ counters! {
     sockets_accepted,
     /// Sockets closed at once because a limit on connections was reached.
     sockets_refused,
+    /// Sockets closed at once because their address is banned, or comes too often.
+    sockets_refused_banned,
+    sockets_refused_rate,
     /// Sockets closed at once because the process had no descriptor left.
     sockets_refused_no_descriptor,
     /// Connections whose TLS, WebSocket or PROXY beginning was not as it must be.

@@ -1,6 +1,8 @@
 //! What the broker asks for besides bytes.
 
-use noctule_broker::{Advice, AuthenticationRequest, ConnectionId, Consultation, Decision, Effect};
+use noctule_broker::{
+    Advice, AuthenticationRequest, ConnectionId, Consultation, Decision, Effect, Event,
+};
 use noctule_packets::ReasonCode;
 
 use crate::authentication::Asker;
@@ -17,9 +19,22 @@ impl Reactor {
                 Effect::ResumeReading(id) => self.connections.resume(id),
                 Effect::Authenticate(id, request) => self.ask(id, request),
                 Effect::Consult(consultation) => self.consult(*consultation),
-                Effect::Event(event) => self.records.push(Record::Broker(event)),
+                Effect::Event(event) => self.tell(event),
             }
         }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if let Event::Banned {
+            whom,
+            value,
+            reason,
+            seconds,
+        } = &event
+        {
+            tracing::warn!("{whom} {value:?} is banned for {seconds} s: {reason}");
+        }
+        self.records.push(Record::Broker(event));
     }
 
     fn begin_close(&mut self, id: ConnectionId) {

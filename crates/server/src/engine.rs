@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use mio::Poll;
 use noctule_broker::{
-    Advice, ClientInfo, Consultation, Decision, Hooked, Hooks, Peer, Rule, Shared,
+    Advice, Banned, ClientInfo, Consultation, Decision, Hooked, Hooks, Peer, Rule, Shared,
 };
 use noctule_packets::ReasonCode;
 use noctule_store::Store;
 
 use crate::admission::Admission;
 use crate::authentication::{Question, Questions};
+use crate::bans::BanFile;
 use crate::clock::Clock;
 use crate::common::Common;
 use crate::descriptors;
@@ -125,6 +126,7 @@ impl Engine {
             questions: Arc::new(questions),
             consultations: Arc::new(consultations),
             clock: Clock::new(),
+            ban_file: Arc::default(),
             gates: gates?.into(),
             failure: Arc::default(),
         };
@@ -164,6 +166,7 @@ impl Engine {
             sockets,
             files,
         } = listen_on_all(&self.options.listeners, count)?;
+        self.read_bans()?;
         let watch = self
             .watch_files()
             .map_err(|error| StartError::new("watch of files", error))?;
@@ -251,6 +254,48 @@ impl Engine {
         Ok(Some(opened.store))
     }
 
+    /// Reads the bans of an earlier process, and remembers where to write them.
+    fn read_bans(&self) -> Result<(), StartError> {
+        let Some(data_dir) = &self.options.data_dir else {
+            return Ok(());
+        };
+        let (shared, now) = (&self.common.shared, self.common.clock.now());
+        let file = std::fs::create_dir_all(data_dir)
+            .and_then(|()| BanFile::open(data_dir, shared, now))
+            .map_err(|error| StartError::new("bans", error))?;
+        // A second attempt to start keeps the file of the first.
+        let _ = self.common.ban_file.set(Arc::new(file));
+        Ok(())
+    }
+
+    /// Keeps somebody out for some time (`None`: for ever), and ends their connections.
+    pub fn ban(&self, banned: Banned, duration: Option<Duration>, reason: &str) {
+        let now = self.common.clock.now();
+        let until = duration.map_or(noctule_broker::Time::NEVER, |duration| now.after(duration));
+        self.common.shared.bans().ban(banned, until, reason);
+        for worker in 0..self.options.worker_count() {
+            self.send(worker, Message::EndBanned);
+        }
+    }
+
+    /// Lets somebody in again; false if they were not banned.
+    pub fn unban(&self, banned: &Banned) -> bool {
+        self.common.shared.bans().unban(banned)
+    }
+
+    /// Each ban in force, how many seconds it has left (`None`: for ever), and why.
+    #[must_use]
+    pub fn bans(&self) -> Vec<(Banned, Option<u64>, Box<str>)> {
+        let now = self.common.clock.now();
+        let bans = self.common.shared.bans().list(now).into_iter();
+        bans.map(|(banned, ban)| {
+            let is_bounded = ban.until != noctule_broker::Time::NEVER;
+            let left = is_bounded.then(|| now.seconds_until(ban.until));
+            (banned, left, ban.reason)
+        })
+        .collect()
+    }
+
     /// Looks at the certificate files of the listeners, if there are any.
     fn watch_files(&self) -> std::io::Result<Option<Watch>> {
         let gates = self.common.gates.iter().zip(&self.options.listeners);
@@ -299,6 +344,9 @@ impl Engine {
         for thread in lock(&self.threads).drain(..) {
             // A panic has been caught and reported inside.
             let _ = thread.join();
+        }
+        if let Some(file) = self.common.ban_file.get() {
+            file.save(&self.common.shared, self.common.clock.now());
         }
         if let Some(store) = lock(&self.store).take() {
             store.close();

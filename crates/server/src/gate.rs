@@ -4,9 +4,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use noctule_broker::Network;
+
 use crate::error::StartError;
 use crate::options::{ListenerOptions, Scheme};
-use crate::proxy::Network;
 use crate::tls::{TlsContext, TlsOptions, Watched};
 use crate::transport::{Channel, Door, Socket, Tls, Transport, WebSocket};
 

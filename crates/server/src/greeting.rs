@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use noctule_broker::{Destination, Identity, Peer, Time, destination};
 use slab::Slab;
@@ -124,6 +124,11 @@ impl Reactor {
             return;
         };
         let is_proxied = address.is_some_and(|address| gate.is_proxy(address.ip()));
+        if let Some(address) = address.filter(|_| !is_proxied)
+            && !self.is_welcome(address.ip())
+        {
+            return;
+        }
         let counted = address.map(|address| address.ip()).filter(|_| !is_proxied);
         let Some(ticket) = self.common.admission.admit(listener, counted) else {
             self.common.counters.sockets_refused.add(1);
@@ -166,6 +171,20 @@ impl Reactor {
             tracing::warn!("a connection cannot be watched: {error}");
             self.greetings.remove(key);
         }
+    }
+
+    /// Whether connections are taken from an address now; counts those that are not.
+    fn is_welcome(&self, address: IpAddr) -> bool {
+        let (bans, address) = (self.common.shared.bans(), address.to_canonical());
+        if bans.bars_address(address, self.now) {
+            self.common.counters.sockets_refused_banned.add(1);
+            return false;
+        }
+        if !bans.may_arrive(address, self.now) {
+            self.common.counters.sockets_refused_rate.add(1);
+            return false;
+        }
+        true
     }
 
     /// Reads what a connection begins with, until it is known whose it is.
@@ -247,6 +266,10 @@ impl Reactor {
                     peer.port = source.port();
                 }
                 greeting.is_proxied = false;
+                if source.is_some_and(|source| !self.is_welcome(source.ip())) {
+                    self.greetings.remove(key);
+                    return false;
+                }
                 return true;
             }
             _ => {}

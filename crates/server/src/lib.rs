@@ -13,6 +13,7 @@
 mod acceptor;
 mod admission;
 mod authentication;
+mod bans;
 mod clock;
 mod common;
 mod counters;
@@ -48,12 +49,11 @@ pub use error::{Failure, OptionsError, StartError};
 pub use events::Record;
 pub use listener::{Address, Place};
 pub use noctule_broker::{
-    Access, Action, Advice, AuthenticationRequest, AuthenticationStage, Changes, ClientInfo,
-    Consultation, Decision, FieldValue, Hooked, Hooks, Identity, Peer, Permissions, Rule, Subject,
-    WillInfo,
+    Access, Action, Advice, AuthenticationRequest, AuthenticationStage, Banned, Changes,
+    ClientInfo, Consultation, Decision, FieldValue, Hooked, Hooks, Identity, Network, Peer,
+    Permissions, Rule, Subject, WillInfo,
 };
 pub use noctule_packets::{QoS, ReasonCode};
 pub use options::{Durability, ListenerOptions, Scheme, ServerOptions};
-pub use proxy::Network;
 pub use tap::{Tap, TapOptions, Tapped, tap_qos};
 pub use tls::{ClientCertificates, TlsVersion};

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use noctule_broker::{Durability, Policy};
+use noctule_broker::{Durability, Network, Policy};
 
-use crate::proxy::Network;
 use crate::tls::{ClientCertificates, TlsOptions, TlsVersion};
 use crate::transport::Door;
 

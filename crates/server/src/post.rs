@@ -31,6 +31,8 @@ pub(crate) enum Message {
     ForgetPermissions(Option<Box<str>>),
     /// Other rules for a client; `None`: it may do everything.
     Permissions(Box<str>, Option<Vec<Rule>>),
+    /// Somebody has been banned: end what is theirs.
+    EndBanned,
     /// End a client's connection.
     Disconnect(Box<str>, ReasonCode),
     /// Who is here is to be sent there.

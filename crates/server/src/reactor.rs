@@ -326,6 +326,7 @@ impl Reactor {
             Message::Permissions(client, rules) => {
                 self.worker.set_permissions(&client, rules.as_deref());
             }
+            Message::EndBanned => self.worker.end_banned(self.now),
             Message::Disconnect(client, reason) => {
                 self.worker.disconnect(&client, reason, self.now);
             }
@@ -357,6 +358,9 @@ impl Reactor {
         }
         if self.index == 0 && self.next_memory <= self.now {
             self.next_memory = self.now.after_seconds(MEMORY_SECONDS);
+            if let Some(file) = self.common.ban_file.get() {
+                file.save_later(&self.common.shared, self.now);
+            }
             if let Some(bytes) = memory::resident_bytes() {
                 self.common.shared.set_memory(bytes);
             }

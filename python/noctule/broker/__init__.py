@@ -19,6 +19,7 @@ from noctule.broker.authentication import (
     Refuse,
     Sessions,
 )
+from noctule.broker.bans import Ban
 from noctule.broker.broker import Broker
 from noctule.broker.errors import (
     BrokerError,
@@ -30,7 +31,13 @@ from noctule.broker.errors import (
 from noctule.broker.events import Event, EventStream
 from noctule.broker.exposure import refuse_exposed
 from noctule.broker.listener import Listener
-from noctule.broker.options import BrokerOptions, DurabilityRule, Limits, ProtocolOptions
+from noctule.broker.options import (
+    BanOptions,
+    BrokerOptions,
+    DurabilityRule,
+    Limits,
+    ProtocolOptions,
+)
 from noctule.broker.plugins import Plugin
 from noctule.broker.properties import MessageProperties
 from noctule.broker.requests import (
@@ -52,6 +59,8 @@ __all__ = [
     "Answer",
     "AuthenticationRequest",
     "Authenticator",
+    "Ban",
+    "BanOptions",
     "Broker",
     "BrokerError",
     "BrokerOptions",

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from noctule.broker.authentication import (
     Client,
     EngineRule,
 )
+from noctule.broker.bans import Ban, ban_from, how_long, whom
 from noctule.broker.consultant import Consultant
 from noctule.broker.door import Door, rules_json
 from noctule.broker.errors import BrokerError, EngineFailedError, PluginError, StartError
@@ -23,6 +25,7 @@ from noctule.broker.exposure import refuse_exposed
 from noctule.broker.hooking import Hooking
 from noctule.broker.listener import Listener
 from noctule.broker.options import (
+    BanOptions,
     BrokerOptions,
     Durability,
     DurabilityRule,
@@ -50,6 +53,8 @@ REMEDIES = {
     errno.EADDRNOTAVAIL: "this machine has no such address: listen on one that it has",
 }
 
+logger = logging.getLogger("noctule.broker")
+
 
 class OptionKeywords(TypedDict, total=False):
     """The fields of BrokerOptions as keyword arguments, in the forms a TOML file would hold."""
@@ -64,6 +69,7 @@ class OptionKeywords(TypedDict, total=False):
     plugins: Sequence[str | Plugin | Mapping[str, Any]]
     limits: Limits | Mapping[str, Any]
     protocol: ProtocolOptions | Mapping[str, Any]
+    bans: BanOptions | Mapping[str, Any]
 
 
 class Broker(Hooking):
@@ -252,6 +258,35 @@ class Broker(Hooking):
         A 5.0 client is told the reason code, 0x80 or above.
         """
         self._engine.disconnect(client, reason_code)
+
+    def ban(
+        self,
+        *,
+        client: str | None = None,
+        user: str | None = None,
+        address: str | None = None,
+        seconds: float | None = None,
+        reason: str = "",
+    ) -> None:
+        """Keep out a client identifier, a user, or an address or network such as `10.0.0.0/8`.
+
+        One of the three, for some `seconds` or, with None, until `unban`. Their connections end
+        at once, 5.0 clients are told 0x8A. Bans outlast a restart where the broker has a
+        data_dir. ValueError for an address that is none.
+        """
+        kind, value = whom(client, user, address)
+        self._engine.ban(kind, value, seconds, reason)
+        logger.warning("%s %r is banned for %s: %s", kind, value, how_long(seconds), reason)
+
+    def unban(
+        self, *, client: str | None = None, user: str | None = None, address: str | None = None
+    ) -> bool:
+        """Let them in again, named as they were banned; False where they were not."""
+        return self._engine.unban(*whom(client, user, address))
+
+    def bans(self) -> list[Ban]:
+        """The bans in force."""
+        return [ban_from(*each) for each in self._engine.bans()]
 
     def reauthorize(self, client: str | None = None) -> None:
         """Forget what `@broker.authorize` has said about one client, or about all.

@@ -14,7 +14,14 @@ from pydantic_core import PydanticCustomError
 from noctule.broker.listener import Durability, Listener
 from noctule.broker.plugins import Plugin
 
-__all__ = ["BrokerOptions", "Durability", "DurabilityRule", "Limits", "ProtocolOptions"]
+__all__ = [
+    "BanOptions",
+    "BrokerOptions",
+    "Durability",
+    "DurabilityRule",
+    "Limits",
+    "ProtocolOptions",
+]
 
 # The widths the engine counts in.
 UInt16 = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -218,6 +225,34 @@ class DurabilityRule(Options):
         return value
 
 
+class BanOptions(Options):
+    """Who is banned for what they did, and for how long. Bans by hand are `broker.ban`."""
+
+    failed_logins: UInt32 = 0
+    """Refused CONNECTs of one address within failed_logins_window_seconds after which it is
+    banned; 0: never. Mind that clients behind one proxy or router share their address."""
+
+    failed_logins_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+    """Seconds for which refused CONNECTs are counted."""
+
+    flapping_connects: UInt32 = 0
+    """Connections of one client identifier within flapping_window_seconds after which it is
+    banned; 0: never."""
+
+    flapping_window_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+    """Seconds for which a client's connections are counted."""
+
+    ban_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 60
+    """Seconds of the first such ban; each further one is twice as long as the one before."""
+
+    max_ban_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 86_400
+    """Seconds of the longest such ban; after as long without another the next is a first one."""
+
+    max_connects_per_second: UInt32 = 0
+    """Connections taken from one address in a second; further ones are closed at once; 0: no
+    limit."""
+
+
 class BrokerOptions(Options):
     """The options of one broker."""
 
@@ -257,6 +292,9 @@ class BrokerOptions(Options):
 
     protocol: ProtocolOptions = ProtocolOptions()
     """What the broker offers."""
+
+    bans: BanOptions = BanOptions()
+    """Who is banned for what they did, and for how long. Bans by hand are `broker.ban`."""
 
     @field_validator("listeners", mode="before")
     @classmethod

@@ -145,6 +145,7 @@ impl Worker {
             .connection(id)
             .and_then(|connection| connection.peer.address);
         let reason = refusal.reason;
+        self.note_refused(id, reason, now);
         self.tell(|| Event::Refused {
             client,
             address,

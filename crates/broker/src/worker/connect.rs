@@ -47,6 +47,9 @@ impl Worker {
             connection.problem_information = problem != Some(0);
         }
         let is_internal = connection.peer.is_internal;
+        if !is_internal && self.is_barred(id, connect.client_identifier, now) {
+            return self.refuse_connect(id, &connect, ReasonCode::BANNED.into(), now);
+        }
         if let Err(refusal) = self.check_connect(id, &connect) {
             return self.refuse_connect(id, &connect, refusal, now);
         }
@@ -163,6 +166,10 @@ impl Worker {
         if self.belongs_to_another(client, admission.user.as_deref()) {
             return self.refuse_connect(id, connect, ReasonCode::NOT_AUTHORIZED.into(), now);
         }
+        if self.shared.bans().bars_user(admission.user.as_deref(), now) {
+            self.counters().connections_banned.add(1);
+            return self.refuse_connect(id, connect, ReasonCode::BANNED.into(), now);
+        }
         let permissions = admission
             .rules
             .as_ref()
@@ -244,6 +251,7 @@ impl Worker {
             self.end_connection(id, Cause::REFUSED, now);
             return;
         }
+        self.note_connected(key, now);
         self.pump(key, now);
     }
 

@@ -4,6 +4,7 @@
 
 mod acknowledge;
 mod authenticate;
+mod ban;
 mod connack;
 mod connect;
 mod consult;
