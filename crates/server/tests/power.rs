@@ -86,7 +86,7 @@ fn cut(durability: &str, cuts: u64, ways: &[Left]) -> Vec<String> {
     let expected = 1 + usize::from(PUBLISHERS) * usize::from(MESSAGES);
     assert_eq!(notes.count(), expected, "each acknowledgement left a note");
 
-    let seed = std::env::var("NOCTULE_SEED").map_or(0xC0FF_EE, |seed| seed.parse().unwrap());
+    let seed = std::env::var("NOCTULE_SEED").map_or(0x00C0_FFEE, |seed| seed.parse().unwrap());
     let mut numbers = Numbers(seed);
     let mut moments: Vec<usize> = (0..cuts)
         .map(|_| numbers.below(events.len() as u64 + 1) as usize)
