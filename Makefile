@@ -19,7 +19,7 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation torture power disk-faults test-python lint format types bench bench-sizes \
+.PHONY: help build serve test test-rust simulation torture large-state power disk-faults test-python lint format types bench bench-sizes \
 	bench-gil bench-client client-faults client-memory instructions lock audit sbom conformance docs docs-check generated-check clean
 
 help: ## list the targets
@@ -67,6 +67,9 @@ power: ## cut the power of the store and of a whole broker at random moments: CU
 disk-faults: ## fail every write and sync of a workload, and flip every bit of a small store
 	NOCTULE_EVERY_FAULT=1 $(CARGO) test --release --package noctule-store --test faults
 	NOCTULE_BIT_STEP=1 $(CARGO) test --release --package noctule-store --test damage
+
+large-state: ## how long 1,000,000 retained messages and 100,000 sessions take to begin
+	$(CARGO) test --release --package noctule-server --lib -- --ignored --nocapture a_million
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
 	$(BIN)/python -m pytest $(PYTEST)

@@ -1,6 +1,9 @@
 //! Between the workers and the store: what they record goes down, what is committed
 //! comes back, and what was kept is given out at the start.
 
+#[cfg(all(test, target_os = "linux"))]
+mod large;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;

@@ -682,7 +682,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 type Waiting = (Poll, Mailbox);
 
-fn make_posts(count: usize) -> std::io::Result<(Arc<[Post]>, Vec<Waiting>)> {
+pub(crate) fn make_posts(count: usize) -> std::io::Result<(Arc<[Post]>, Vec<Waiting>)> {
     let mut posts = Vec::with_capacity(count);
     let mut polls = Vec::with_capacity(count);
     for _ in 0..count {
