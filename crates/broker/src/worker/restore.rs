@@ -28,7 +28,9 @@ pub struct Restorer {
     queues: HashMap<u64, BTreeMap<u64, Queued>>,
     in_flight: HashMap<u64, BTreeMap<u64, (u16, Awaiting)>>,
     received: HashMap<u64, Vec<u16>>,
-    retained: HashMap<Box<str>, (u64, Message)>,
+    /// In the order of their topics, in which a store gives them and the tree takes them
+    /// with what it touches near at hand.
+    retained: BTreeMap<Box<str>, (u64, Message)>,
     /// The highest version of each topic that was cleared.
     cleared: HashMap<Box<str>, u64>,
     strays: Vec<Stray>,
@@ -83,7 +85,7 @@ impl Restorer {
             queues: HashMap::new(),
             in_flight: HashMap::new(),
             received: HashMap::new(),
-            retained: HashMap::new(),
+            retained: BTreeMap::new(),
             cleared: HashMap::new(),
             strays: Vec::new(),
             highest: 0,
