@@ -271,8 +271,8 @@ class Broker(Hooking):
         """Keep out a client identifier, a user, or an address or network such as `10.0.0.0/8`.
 
         One of the three, for some `seconds` or, with None, until `unban`. Their connections end
-        at once, 5.0 clients are told 0x8A. Bans outlast a restart where the broker has a
-        data_dir. ValueError for an address that is none.
+        at once with 0x98, and they are answered 0x8A when they come back. Bans outlast a restart
+        where the broker has a data_dir. ValueError for an address that is none.
         """
         kind, value = whom(client, user, address)
         self._engine.ban(kind, value, seconds, reason)
@@ -338,7 +338,8 @@ class Broker(Hooking):
         """What happens from now on, in batches, until the broker stops.
 
         `async for batch in broker.events()`: each event is a dict with its `kind`, "connected",
-        "refused", "disconnected", "subscribed", "unsubscribed", "dropped" or "session_ended",
+        "refused", "disconnected", "subscribed", "unsubscribed", "dropped", "denied",
+        "banned" or "session_ended" (and "delivered" where a hook asks for those), with
         the `client` and what else there is to say.
         """
         return self._reports.stream()

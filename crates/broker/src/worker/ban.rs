@@ -96,7 +96,8 @@ impl Worker {
             }
         }
         for id in ending {
-            let cause = Cause::by_server(ReasonCode::BANNED, "banned");
+            // 0x8A is for CONNACK alone (MQTT 5.0 §2.4).
+            let cause = Cause::by_server(ReasonCode::ADMINISTRATIVE_ACTION, "banned");
             self.end_connection(id, cause, now);
         }
         self.settle(now);

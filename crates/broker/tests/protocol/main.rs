@@ -1,6 +1,7 @@
 //! Rules that need a clock or a second connection, played on workers in memory.
 
 mod access;
+mod bans;
 mod flow;
 mod groups;
 mod hooks;
