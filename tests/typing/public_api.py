@@ -6,6 +6,7 @@ from typing import assert_type
 import noctule
 from noctule import Broker, BrokerOptions
 from noctule.broker import (
+    Ban,
     Client,
     Limits,
     Listener,
@@ -62,3 +63,6 @@ async def messages(broker: Broker) -> None:
     await broker.retained.set("a", b"x", content_type="text/plain")
     await broker.publish("a", b"x", content_typ="text/plain")  # type: ignore[call-arg]
     assert_type(await broker.clients(), list[Client])
+    broker.ban(address="192.0.2.0/24", seconds=60)
+    assert_type(broker.bans(), list[Ban])
+    assert_type(broker.unban(client="c"), bool)
