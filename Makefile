@@ -19,8 +19,9 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation torture large-state power disk-faults test-python lint format types bench bench-sizes \
-	bench-gil bench-client client-faults client-memory instructions lock audit sbom conformance docs docs-check generated-check clean
+.PHONY: help build serve test test-rust simulation torture large-state power disk-faults test-python lint format types \
+	bench bench-durable bench-sizes bench-gil bench-client client-faults client-memory instructions \
+	lock audit sbom conformance docs docs-check generated-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -107,6 +108,9 @@ $(STAMPS)/bench: $(STAMPS)/dependencies
 bench: build $(STAMPS)/bench ## CPU per message of this broker and of others, as a table and a chart; BENCH='…' adds options
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m bench.harness $(BENCH); status=$$?; \
 		$(BIN)/python -m bench.chart && exit $$status
+
+bench-durable: build $(STAMPS)/bench ## what durability costs, with Mosquitto beside it; BENCH='--check' holds it to its goals
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m bench.durable $(BENCH)
 
 bench-sizes: build ## bytes for each connection, retained message and subscription
 	$(BIN)/python -m bench.sizes
