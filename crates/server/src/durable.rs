@@ -290,7 +290,10 @@ impl Keeper {
 }
 
 fn batch(records: &Records) -> Batch {
-    let mut batch = Batch::new();
+    let bytes = records
+        .iter()
+        .map(|record| record.key.len() + record.value.len());
+    let mut batch = Batch::with_capacity(records.len(), bytes.sum());
     for record in records.iter() {
         if let Err(error) = add(&mut batch, record) {
             // Topics and packets are bounded far below what a record may hold.

@@ -21,6 +21,15 @@ impl Batch {
         Batch::default()
     }
 
+    /// An empty one with room for so many operations whose keys and values take so many
+    /// bytes.
+    pub fn with_capacity(records: usize, bytes: usize) -> Batch {
+        Batch {
+            bytes: Vec::with_capacity(bytes + records * record::MAX_FIXED_BYTES),
+            records: 0,
+        }
+    }
+
     /// Sets the value of `key` in `space`.
     pub fn put(&mut self, space: u8, key: &[u8], value: &[u8]) -> Result<(), TooLarge> {
         self.add(Operation::Put, space, key, 0, value)

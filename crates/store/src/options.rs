@@ -40,8 +40,8 @@ impl Default for StoreOptions {
         StoreOptions {
             durability: Durability::Disk,
             pending_bytes: 64 << 20,
-            group_records: 1_024,
-            group_bytes: 1 << 20,
+            group_records: 16_384,
+            group_bytes: 4 << 20,
             reserve_bytes: 16 << 20,
             wal_limit_bytes: 64 << 20,
             trim_after_bytes: 64 << 20,

@@ -26,6 +26,14 @@ impl Queue {
     }
 
     fn position(&self, sequence: u64) -> Result<usize, usize> {
+        // For speed: what is removed is nearly always the first.
+        if self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.0 == sequence)
+        {
+            return Ok(0);
+        }
         self.entries
             .binary_search_by_key(&sequence, |entry| entry.0)
     }

@@ -29,6 +29,8 @@ pub const MAX_VALUE_BYTES: usize = 512 << 20;
 
 pub(crate) const FIXED_BYTES: usize = 17;
 const SEQUENCE_BYTES: usize = 8;
+/// What a record takes besides its key and value, at most.
+pub(crate) const MAX_FIXED_BYTES: usize = FIXED_BYTES + SEQUENCE_BYTES;
 const CHECKED_FROM: usize = 8;
 
 /// What a record does. The numbers are the format.
