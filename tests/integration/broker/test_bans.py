@@ -19,6 +19,8 @@ from noctule.broker import (
 )
 
 WAIT_SECONDS = 10.0
+# How long a client waits for the CONNACK of a connection that was closed before it.
+CLOSED_SECONDS = 3.0
 
 
 class Sesame:
@@ -41,6 +43,7 @@ async def is_refused(broker: Broker, name: str = "c", **given: object) -> bool:
             "127.0.0.1",
             broker.port,
             identifier=name,
+            timeout=CLOSED_SECONDS,
             **given,  # type: ignore[arg-type]
         ):
             return False
