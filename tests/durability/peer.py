@@ -42,7 +42,7 @@ class Peer:
         try:
             self.client = Client(address, self.version, client_id=self.name)
             properties = self.properties if self.version == 5 else {}
-            connack = self.client.connect(clean=False, **properties)
+            connack = self.client.connect(clean=False, keep_alive=0, **properties)
         except TimeoutError:
             raise
         except (ClosedError, OSError):

@@ -72,6 +72,7 @@ class Torture:
             if kill % CHECK_EVERY == 0 or kill == kills:
                 with self._broker() as broker:
                     self._settle(("127.0.0.1", broker.port))
+                print(f"{kill} kills, {self.delivered} messages", flush=True)
 
     def _broker(self) -> ServedBroker:
         return ServedBroker(*self.arguments, "--workers", "2")
