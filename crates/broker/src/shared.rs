@@ -19,6 +19,7 @@ use crate::keep::Wall;
 use crate::key::SessionKey;
 use crate::message::Message;
 use crate::options::Options;
+use crate::pressure::{Memory, Pressure};
 use crate::routes::Subscriptions;
 
 /// A shared group, by whoever holds on to it.
@@ -42,9 +43,7 @@ pub struct Shared {
     pub(crate) offline: AtomicU64,
     /// Sessions whose queue has no room, where publishers are told so.
     pub(crate) full: RwLock<HashSet<SessionKey>>,
-    /// Resident bytes when they were measured last, and bytes stored then.
-    memory: AtomicU64,
-    stored_then: AtomicU64,
+    memory: Memory,
     pub(crate) retained_bytes: AtomicU64,
     observed: AtomicBool,
     /// Whether anybody wants to know of each delivery.
@@ -69,16 +68,6 @@ pub(crate) struct Retained {
     pub bytes: u64,
     /// How many are the broker's own: these count towards no limit.
     pub own: u64,
-}
-
-/// How short of memory the process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressure {
-    None,
-    /// Publishers are slowed.
-    High,
-    /// Nothing more is stored, and nobody new let in.
-    Full,
 }
 
 impl Shared {
@@ -120,8 +109,7 @@ impl Shared {
             counters: (0..workers).map(|_| Counters::default()).collect(),
             offline: AtomicU64::new(0),
             full: RwLock::default(),
-            memory: AtomicU64::new(0),
-            stored_then: AtomicU64::new(0),
+            memory: Memory::default(),
             retained_bytes: AtomicU64::new(0),
             observed: AtomicBool::new(false),
             deliveries_observed: AtomicBool::new(false),
@@ -152,18 +140,27 @@ impl Shared {
         let retained = self.retained.read();
         all.push(("retained_messages", retained.tree.len() as u64));
         all.push(("retained_bytes", retained.bytes));
-        all.push(("memory_bytes", self.memory.load(Relaxed)));
+        all.push(("memory_bytes", self.memory.resident()));
+        all.push(("memory_pressure_slowed", self.memory.slowed()));
+        all.push(("memory_pressure_refused", self.memory.refused()));
         all
     }
 
-    /// Tells the workers how many bytes the process has resident.
-    pub fn set_memory(&self, resident_bytes: u64) {
-        self.memory.store(resident_bytes, Relaxed);
-        self.stored_then.store(self.stored_bytes(), Relaxed);
+    /// Tells the workers how many bytes the process has resident; returns how short of
+    /// memory it is, if that is to be told. To be called by one thread.
+    pub fn set_memory(&self, resident_bytes: u64) -> Option<Pressure> {
+        let limit = self.options.limits.max_memory_bytes;
+        self.memory.set(resident_bytes, self.stored_bytes(), limit)
     }
 
-    pub(crate) fn memory(&self) -> u64 {
-        self.memory.load(Relaxed)
+    /// Whether publishers are slowed or refused for want of memory.
+    #[must_use]
+    pub fn is_memory_short(&self) -> bool {
+        self.memory.is_short()
+    }
+
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Bytes of messages that sessions and retained topics keep.
@@ -179,20 +176,7 @@ impl Shared {
     /// measurements, what has been stored since is added.
     pub(crate) fn pressure(&self) -> Pressure {
         let limit = self.options.limits.max_memory_bytes;
-        if limit == 0 {
-            return Pressure::None;
-        }
-        let since = self
-            .stored_bytes()
-            .saturating_sub(self.stored_then.load(Relaxed));
-        let memory = self.memory() + since;
-        if memory >= limit {
-            Pressure::Full
-        } else if memory >= limit / 10 * 9 {
-            Pressure::High
-        } else {
-            Pressure::None
-        }
+        self.memory.pressure(limit, || self.stored_bytes())
     }
 
     /// Whether anybody wants events.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::{Events, Poll};
-use noctule_broker::{Time, Worker};
+use noctule_broker::{Pressure, Time, Worker};
 
 use crate::acceptor::Acceptor;
 use crate::common::Common;
@@ -34,8 +34,13 @@ pub(crate) const READ_TURN_BYTES: usize = 256 << 10;
 /// Readiness reports taken by one poll.
 const EVENTS_A_TURN: usize = 1_024;
 
-/// How often the process's memory is measured, by the first worker.
-const MEMORY_SECONDS: u64 = 1;
+/// How often the process's memory is measured, by the first worker: to be told, and to
+/// be kept within a limit, which a gigabit a second may reach soon.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
+const LIMITED_MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often the allocator is asked to give memory back while that is short.
+const TRIM_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long until a store without room is tried again.
 const STORE_RETRY: Duration = Duration::from_millis(20);
@@ -103,6 +108,7 @@ pub(crate) struct Reactor {
     /// Empty between turns; kept for its room.
     messages: Vec<Message>,
     next_memory: Time,
+    next_trim: Time,
     stopping: Option<Stopping>,
 }
 
@@ -152,6 +158,7 @@ impl Reactor {
             mailbox,
             messages: Vec::new(),
             next_memory: Time(0),
+            next_trim: Time(0),
             stopping: None,
         })
     }
@@ -357,13 +364,41 @@ impl Reactor {
             self.worker.tick(self.now);
         }
         if self.index == 0 && self.next_memory <= self.now {
-            self.next_memory = self.now.after_seconds(MEMORY_SECONDS);
             if let Some(file) = self.common.ban_file.get() {
                 file.save_later(&self.common.shared, self.now);
             }
-            if let Some(bytes) = memory::resident_bytes() {
-                self.common.shared.set_memory(bytes);
-            }
+            self.measure_memory();
+        }
+    }
+
+    fn measure_memory(&mut self) {
+        let limit = self.common.shared.options().limits.max_memory_bytes;
+        let interval = match limit {
+            0 => MEMORY_INTERVAL,
+            _ => LIMITED_MEMORY_INTERVAL,
+        };
+        self.next_memory = self.now.after(interval);
+        let Some(bytes) = memory::resident_bytes() else {
+            return;
+        };
+        let told = self.common.shared.set_memory(bytes);
+        if self.common.shared.is_memory_short() && self.next_trim <= self.now {
+            self.next_trim = self.now.after(TRIM_INTERVAL);
+            memory::give_back();
+        }
+        match told {
+            None => {}
+            Some(Pressure::None) => tracing::warn!(
+                "memory is no longer short: {bytes} bytes of limits.max_memory_bytes = {limit}"
+            ),
+            Some(Pressure::High) => tracing::warn!(
+                "memory is short, publishers are slowed: {bytes} bytes of \
+                 limits.max_memory_bytes = {limit}"
+            ),
+            Some(Pressure::Full) => tracing::error!(
+                "memory is spent, new clients and messages are refused: {bytes} bytes of \
+                 limits.max_memory_bytes = {limit}"
+            ),
         }
     }
 

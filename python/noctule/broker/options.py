@@ -136,8 +136,9 @@ class Limits(Options):
     """Bytes of PUBLISH packets sent to one client in a second; 0: no limit."""
 
     max_memory_bytes: UInt63 = 0
-    """Resident bytes of the process above which connections are refused and publishers slowed;
-    0: no limit."""
+    """Bytes of memory the process is to stay within; 0: no limit. From nine tenths of it on
+    publishers are slowed; at it new clients are refused (0x89), and what would have to be stored
+    (0x97)."""
 
     max_keep_alive_seconds: UInt16 = 0
     """Longest keep alive that a client may have, in seconds; 0: as the client wishes."""

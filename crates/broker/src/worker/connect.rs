@@ -16,8 +16,8 @@ use crate::durability::Durability;
 use crate::effect::{Event, INTERNAL_PREFIX};
 use crate::key::{ConnectionId, SessionKey};
 use crate::options::Limits;
+use crate::pressure::Pressure;
 use crate::session::{NEVER_EXPIRES, Session, Will};
-use crate::shared::Pressure;
 use crate::time::Time;
 use crate::worker::timers::Timer;
 
@@ -104,7 +104,9 @@ impl Worker {
         if let Some(draining) = &self.draining {
             return Err(draining.reason.into());
         }
-        if self.shared.pressure() == Pressure::Full {
+        // Whoever has a session here may come and take what fills the memory.
+        if self.shared.pressure() == Pressure::Full && !self.has_session(connect.client_identifier)
+        {
             return Err(ReasonCode::SERVER_BUSY.into());
         }
         if connect.client_identifier.is_empty() {
@@ -278,6 +280,11 @@ impl Worker {
         let found = self.by_client.get(client);
         let session = found.and_then(|&(slot, epoch)| self.sessions.get(slot as usize, epoch));
         session.is_some_and(|session| session.durable != 0)
+    }
+
+    fn has_session(&self, client: &str) -> bool {
+        let found = self.by_client.get(client);
+        found.is_some_and(|&(slot, epoch)| self.sessions.get(slot as usize, epoch).is_some())
     }
 
     /// The connection a client already has makes way [MQTT-3.1.4-3].

@@ -12,9 +12,14 @@ use crate::message::{Envelope, Head, Message, Parts, remaining_expiry};
 use crate::outbox::SHARED_PAYLOAD_BYTES;
 use crate::outgoing::{Awaiting, Outbound, identifiers};
 use crate::policy::unmounted;
+use crate::pressure::Pressure;
 use crate::routes::{GroupRoute, Route};
 use crate::shared::GroupRef;
 use crate::time::Time;
+
+/// What may wait for a connection before its QoS 0 messages are dropped, when memory is
+/// spent.
+const LITTLE_BYTES: usize = 64 << 10;
 
 /// A message on its way through the broker: still in the publisher's bytes, and
 /// made a [`Message`] of its own when somebody has to keep it.
@@ -206,6 +211,10 @@ impl Worker {
                 self.drop_for(key, "slow_reader");
                 return;
             }
+            if waiting >= LITTLE_BYTES && self.shared.pressure() == Pressure::Full {
+                self.drop_for(key, "memory");
+                return;
+            }
             if !connection.may_send(now) {
                 self.drop_for(key, "rate");
                 return;
@@ -276,6 +285,10 @@ impl Worker {
 
     fn deliver_offline(&mut self, publication: &mut Publication<'_>, terms: Terms<'_>, qos: QoS) {
         if qos == QoS::AtMostOnce && !self.shared.options.limits.queue_qos0 {
+            return;
+        }
+        if qos == QoS::AtMostOnce && self.shared.pressure() == Pressure::Full {
+            self.drop_for(terms.key, "memory");
             return;
         }
         let outbound = Outbound {

@@ -39,6 +39,10 @@ impl Cause {
         ReasonCode::PACKET_TOO_LARGE,
         "a packet larger than max_packet_bytes",
     );
+    pub const NO_MEMORY: Cause = Cause::by_server(
+        ReasonCode::QUOTA_EXCEEDED,
+        "a long packet while memory is short",
+    );
     pub const KEEP_ALIVE: Cause = Cause::by_server(
         ReasonCode::KEEP_ALIVE_TIMEOUT,
         "nothing came within 1.5 times the keep alive",

@@ -9,9 +9,13 @@ use super::disconnect::Cause;
 use super::subscribe::EMPTY_FILTER;
 use crate::connection::Stage;
 use crate::key::ConnectionId;
+use crate::pressure::Pressure;
 use crate::time::Time;
 
 const CONNECT_FLAGS: u8 = 0x10;
+
+/// What may lie there of a packet whose rest has not come, when memory is short.
+const LONG_PARTIAL_BYTES: usize = 64 << 10;
 
 impl Worker {
     /// Takes bytes as they came: completes a packet begun earlier, carries out the
@@ -60,6 +64,18 @@ impl Worker {
             && connection.stage != Stage::Closing
         {
             connection.partial = bytes[used..].to_vec();
+            self.bound_partial(id, now);
+        }
+    }
+
+    /// Ends a connection whose packet is long and not there yet, while there is no memory
+    /// for the rest of it.
+    fn bound_partial(&mut self, id: ConnectionId, now: Time) {
+        let is_long = self.connection(id).is_some_and(|connection| {
+            connection.paused == 0 && connection.partial.len() > LONG_PARTIAL_BYTES
+        });
+        if is_long && self.shared.pressure() == Pressure::Full {
+            self.end_connection(id, Cause::NO_MEMORY, now);
         }
     }
 
@@ -102,6 +118,7 @@ impl Worker {
         partial.drain(..used);
         partial.extend_from_slice(rest);
         connection.partial = partial;
+        self.bound_partial(id, now);
         None
     }
 

@@ -11,8 +11,8 @@ use crate::connection::pause;
 use crate::hooks::Hooked;
 use crate::key::{ConnectionId, SessionKey};
 use crate::message::{Head, Message, Parts, travelling_properties};
+use crate::pressure::Pressure;
 use crate::routes::Seen;
-use crate::shared::Pressure;
 use crate::time::Time;
 use crate::worker::timers::Timer;
 

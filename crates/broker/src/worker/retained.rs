@@ -12,6 +12,7 @@ use crate::hooks::Hooked;
 use crate::key::SessionKey;
 use crate::message::{Message, remaining_expiry};
 use crate::outgoing::Outbound;
+use crate::pressure::Pressure;
 use crate::session::RetainedWalk;
 use crate::shared::{Kept, Retained};
 use crate::time::Time;
@@ -36,6 +37,9 @@ impl Worker {
                 self.record_cleared(topic, cleared, publication.head.arrived);
             }
             return ReasonCode::SUCCESS;
+        }
+        if !own && self.shared.pressure() == Pressure::Full {
+            return ReasonCode::QUOTA_EXCEEDED;
         }
         let message = publication.message().clone();
         let writer = self.index as u16;

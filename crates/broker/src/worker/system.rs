@@ -144,8 +144,10 @@ impl Worker {
             ("subscriptions/count", count("subscriptions")),
             ("shared_subscriptions/count", count("shared_subscriptions")),
             ("retained messages/count", retained_messages),
-            ("heap/current size", self.shared.memory()),
-            ("heap/current", self.shared.memory()),
+            ("heap/current size", self.shared.memory().resident()),
+            ("heap/current", self.shared.memory().resident()),
+            ("overload/slowed", self.shared.memory().slowed()),
+            ("overload/refused", self.shared.memory().refused()),
         ];
         let mut values: Vec<_> = numbers
             .iter()
@@ -190,7 +192,7 @@ impl Worker {
             .iter()
             .map(|each| each.clients_connected.value())
             .sum();
-        let memory = self.shared.memory();
+        let memory = self.shared.memory().resident();
         let current = [connected, memory, memory];
         for ((highest, name), current) in system.highest.iter_mut().zip(current) {
             *highest = current.max(*highest);

@@ -276,15 +276,54 @@ fn a_broker_short_of_memory_takes_no_clients_and_keeps_those_it_has() {
     let mut rig = Rig::new(1, |options| options.limits.max_memory_bytes = 1 << 30);
     let client = rig.connect("c", Hello::default());
     rig.listen(client, "a", QOS_0);
-    rig.shared.set_memory(1 << 31);
+    let _ = rig.shared.set_memory(1 << 31);
     let late = rig.knock("late", Hello::default());
     let (present, reason) = (false, 0x89);
     assert_eq!(rig.take(late), [Got::Connack { present, reason }]);
     rig.publish(client, "a", "1", QOS_0);
     rig.publish(client, "a", "2", QOS_0);
     assert!(rig.is_paused(client));
-    rig.shared.set_memory(0);
+    let _ = rig.shared.set_memory(0);
     rig.wait_seconds(1);
     assert!(!rig.is_paused(client));
     assert_eq!(rig.take_payloads(client), ["1", "2"]);
+}
+
+#[test]
+fn a_broker_short_of_memory_stores_nothing_more() {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.max_memory_bytes = 1 << 30;
+        options.limits.queue_qos0 = true;
+    });
+    let sleeper = rig.connect("sleeper", Hello::kept());
+    rig.listen(sleeper, "a", QOS_0);
+    rig.cut(sleeper);
+    let publisher = rig.connect("p", Hello::default());
+    let _ = rig.shared.set_memory(1 << 31);
+    rig.publish(publisher, "a", "not queued", QOS_0);
+    let _ = rig.shared.set_memory(0);
+    rig.wait_seconds(1);
+    rig.publish(publisher, "a", "queued", QOS_0);
+    // Who has something to take is let in even so.
+    let _ = rig.shared.set_memory(1 << 31);
+    let sleeper = rig.connect("sleeper", Hello::kept());
+    assert_eq!(rig.take_payloads(sleeper), ["queued"]);
+}
+
+#[test]
+fn a_long_packet_that_does_not_come_to_its_end_is_given_up_when_memory_is_short() {
+    let mut rig = Rig::new(1, |options| options.limits.max_memory_bytes = 1 << 30);
+    let [long, short] = ["long", "short"].map(|name| rig.connect(name, Hello::default()));
+    let announced = [0x30, 0x80, 0x80, 0x80, 0x01];
+    for (client, bytes) in [(long, 100 << 10), (short, 1 << 10)] {
+        rig.send_bytes(client, &announced);
+        rig.send_bytes(client, &vec![0; bytes]);
+        assert!(!rig.is_closing(client));
+    }
+    let _ = rig.shared.set_memory(1 << 31);
+    for client in [long, short] {
+        rig.send_bytes(client, &[0; 100]);
+    }
+    assert_eq!(rig.take(long), [Got::Disconnect(0x97, None)]);
+    assert!(!rig.is_closing(short));
 }

@@ -121,7 +121,7 @@ fn a_will_that_falls_due_while_memory_is_short_is_published() {
     let witness = rig.connect("witness", Hello::default());
     rig.listen(witness, "w", QoS::AtMostOnce);
     let mortal = rig.connect("mortal", hello(0, 60));
-    rig.shared.set_memory(1 << 31);
+    let _ = rig.shared.set_memory(1 << 31);
     rig.cut(mortal);
     assert_eq!(rig.take_payloads(witness), ["gone"]);
 }
