@@ -16,10 +16,12 @@ from pathlib import Path
 from noctule.broker import Broker, StartError
 from tests.conformance.wire import Client, ClosedError, packets
 
-__all__ = ["KEEPER", "KEPT_TOPICS", "Found", "damaged_files"]
+__all__ = ["KEEPER", "KEPT_TOPICS", "NEVER", "Found", "damaged_files"]
 
 KEEPER = "keeper"
 """The client identifier of the session in the store."""
+NEVER = 0xFFFF_FFFF
+"""Its expiry interval in seconds: all bytes take longer than one would think."""
 KEPT_TOPICS = "kept/#"
 """What that session subscribes to, and what is retained."""
 
@@ -73,7 +75,7 @@ async def examine(scratch: Path, found: Found) -> None:
 def ask(address: tuple[str, int], found: Found) -> None:
     """Note what the session is sent and what is retained."""
     with Client(address, client_id=KEEPER) as keeper:
-        connack = keeper.connect(clean=False, session_expiry_interval=300)
+        connack = keeper.connect(clean=False, session_expiry_interval=NEVER)
         found.session_present = connack.session_present
         found.queued = [packet.payload.decode() for packet in taken(keeper)]
         keeper.disconnect()

@@ -13,7 +13,7 @@ from tests.conformance import brokers
 from tests.conformance.brokers import Options
 from tests.conformance.wire import Client
 from tests.durability.torture import Torture
-from tests.hostile.damaged_store import KEEPER, KEPT_TOPICS, Found, damaged_files
+from tests.hostile.damaged_store import KEEPER, KEPT_TOPICS, NEVER, Found, damaged_files
 from tests.hostile.siege import besieged, size
 from tests.hostile.witness import ROOT, Witness
 
@@ -146,7 +146,7 @@ def store(tmp_path_factory):
     whole = Found("", 0, session_present=True)
     with serving(data) as broker:
         with Client(broker.address, client_id=KEEPER) as keeper:
-            keeper.connect(clean=False, session_expiry_interval=300)
+            keeper.connect(clean=False, session_expiry_interval=NEVER)
             keeper.subscribe(KEPT_TOPICS, qos=1)
         with Client(broker.address, client_id="publisher") as publisher:
             publisher.connect()
