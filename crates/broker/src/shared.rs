@@ -153,6 +153,20 @@ impl Shared {
         self.memory.set(resident_bytes, self.stored_bytes(), limit)
     }
 
+    /// About how many bytes sessions, connections and retained messages take: not what the
+    /// process has, but it falls when they go.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        const CONNECTION_BYTES: u64 = 4_096;
+        const SUBSCRIPTION_BYTES: u64 = 256;
+        let of_worker = |each: &Counters| {
+            each.waiting_out_bytes.value()
+                + each.clients_connected.value() * CONNECTION_BYTES
+                + each.subscriptions.value() * SUBSCRIPTION_BYTES
+        };
+        self.stored_bytes() + self.counters.iter().map(of_worker).sum::<u64>()
+    }
+
     /// Whether publishers are slowed or refused for want of memory.
     #[must_use]
     pub fn is_memory_short(&self) -> bool {

@@ -39,9 +39,6 @@ const EVENTS_A_TURN: usize = 1_024;
 const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 const LIMITED_MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often the allocator is asked to give memory back while that is short.
-const TRIM_INTERVAL: Duration = Duration::from_millis(500);
-
 /// How long until a store without room is tried again.
 const STORE_RETRY: Duration = Duration::from_millis(20);
 
@@ -108,7 +105,7 @@ pub(crate) struct Reactor {
     /// Empty between turns; kept for its room.
     messages: Vec<Message>,
     next_memory: Time,
-    next_trim: Time,
+    trimming: memory::Trimming,
     stopping: Option<Stopping>,
 }
 
@@ -158,7 +155,7 @@ impl Reactor {
             mailbox,
             messages: Vec::new(),
             next_memory: Time(0),
-            next_trim: Time(0),
+            trimming: memory::Trimming::new(),
             stopping: None,
         })
     }
@@ -382,8 +379,9 @@ impl Reactor {
             return;
         };
         let told = self.common.shared.set_memory(bytes);
-        if self.common.shared.is_memory_short() && self.next_trim <= self.now {
-            self.next_trim = self.now.after(TRIM_INTERVAL);
+        let is_short = self.common.shared.is_memory_short();
+        let held = self.common.shared.held_bytes();
+        if self.trimming.is_due(bytes, held, is_short, self.now) {
             memory::give_back();
         }
         match told {
