@@ -229,6 +229,7 @@ class Access:
             self._sources.start()
         self._links, self._mechanisms = other._links, other._mechanisms
         self._rules, self._groups = other._rules, other._groups
+        self._chosen = other._chosen
         self._allow_anonymous = other._allow_anonymous
         self._anonymous_listeners = other._anonymous_listeners
         await self._push()
