@@ -11,6 +11,7 @@ SEEDS ?= 10000
 FIRST_SEED ?= 0
 KILLS ?= 1000
 RUNS ?= 1000
+MINUTES ?= 10
 CUTS ?= 1000
 BENCH ?=
 
@@ -19,7 +20,7 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation torture large-state power disk-faults test-python lint format types \
+.PHONY: help build serve test test-rust simulation torture hostile soak large-state power disk-faults test-python lint format types \
 	bench bench-durable bench-sizes bench-gil bench-client client-faults client-memory instructions \
 	lock audit sbom conformance docs docs-check generated-check clean
 
@@ -71,6 +72,13 @@ disk-faults: ## fail every write and sync of a workload, and flip every bit of a
 
 large-state: ## how long 1,000,000 retained messages and 100,000 sessions take to begin
 	$(CARGO) test --release --package noctule-server --lib -- --ignored --nocapture a_million
+
+hostile: build ## hostile clients at full size; what others felt goes to build/hostile-figures.md
+	mkdir -p build
+	NOCTULE_SOAK=1 NOCTULE_FIGURES=build/hostile-figures.md $(BIN)/python -m pytest -s tests/hostile
+
+soak: build ## mixed traffic, churn, restarts and kills, every promise checked: MINUTES=10
+	$(BIN)/python -m tests.durability.soak $(MINUTES)
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
 	$(BIN)/python -m pytest $(PYTEST)

@@ -10,6 +10,8 @@ __all__ = ["NEVER_EXPIRES", "Address", "Peer"]
 NEVER_EXPIRES = 0xFFFF_FFFF
 """Session expiry interval in seconds."""
 
+SHUTTING_DOWN = 0x8B
+
 Address = tuple[str, int]
 
 
@@ -67,7 +69,7 @@ class Peer:
         """Handle what has come, and act."""
         while self.client is not None and self.client.has_packet():
             packet = self.client.receive()
-            if packet is None:
+            if packet is None or is_farewell(packet):
                 self.lose()
                 return
             self.handle(packet)
@@ -102,3 +104,8 @@ class Peer:
         if self.client is not None:
             self.client.close()
             self.client = None
+
+
+def is_farewell(packet: Packet) -> bool:
+    """Whether the broker says that it is shutting down."""
+    return packet.type == "DISCONNECT" and packet.code == SHUTTING_DOWN

@@ -91,7 +91,7 @@ class Torture:
         awake = [peer for peer in self.peers if self.random.random() < 0.9]
         self.random.shuffle(awake)
         ends_at = self.random.random() * LONGEST_LOAD_SECONDS
-        timer = threading.Timer(ends_at, broker.process.kill)
+        timer = threading.Timer(ends_at, self.end, [broker])
         timer.start()
         try:
             for peer in awake:
@@ -106,6 +106,10 @@ class Torture:
             timer.join()
             broker.process.wait()
             self._disconnect()
+
+    def end(self, broker: ServedBroker) -> None:
+        """End the broker under load."""
+        broker.process.kill()
 
     def _check(self, address: Address) -> None:
         """What must be right at any time, before anyone sends more."""

@@ -1,6 +1,6 @@
 """A well-behaved pair of clients in a process of its own, so that no attack slows it down.
 
-`python -m tests.hostile.witness HOST PORT` publishes numbered messages at QoS 1 and receives
+`python -m tests.hostile.witness HOST PORT NAME` publishes numbered messages at QoS 1 and receives
 them. Each line "end" on its input makes it wait for all of them and print one line of JSON
 about the time since the last report. Any misbehaviour of the broker towards it ends it with
 a traceback.
@@ -20,7 +20,6 @@ from tests.conformance.wire import Client
 ROOT = Path(__file__).parents[2]
 INTERVAL_SECONDS = 0.02
 DRAIN_SECONDS = 10.0
-TOPIC = "witness/pair"
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,9 @@ class Report:
 class Witness:
     """The test's side of a witness process."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], name: str = "pair") -> None:
         command = [sys.executable, "-m", "tests.hostile.witness", address[0], str(address[1])]
+        command.append(name)
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -71,11 +71,12 @@ class Witness:
 class Pair:
     """The two clients, and what they saw in the span that the next report is about."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._subscriber = Client(address, client_id=f"witness-subscriber-{address[1]}")
+    def __init__(self, address: tuple[str, int], name: str) -> None:
+        self._topic = f"witness/{name}"
+        self._subscriber = Client(address, client_id=f"witness-subscriber-{name}")
         self._subscriber.connect(keep_alive=0)
-        self._subscriber.subscribe(TOPIC, qos=1)
-        self._publisher = Client(address, client_id=f"witness-publisher-{address[1]}")
+        self._subscriber.subscribe(self._topic, qos=1)
+        self._publisher = Client(address, client_id=f"witness-publisher-{name}")
         self._publisher.connect(keep_alive=0)
         self._next_number = 0
         self.begin()
@@ -88,14 +89,14 @@ class Pair:
 
     def publish(self) -> None:
         self._sent[self._next_number] = time.monotonic()
-        self._publisher.send_publish(TOPIC, b"%d" % self._next_number, 1)
+        self._publisher.send_publish(self._topic, b"%d" % self._next_number, 1)
         self._next_number += 1
 
     def take(self, seconds: float) -> None:
         """Receive what comes in this time."""
         deadline = time.monotonic() + seconds
         while self._subscriber.has_packet(max(0.0, deadline - time.monotonic())):
-            number = int(self._subscriber.expect_message(TOPIC).payload)
+            number = int(self._subscriber.expect_message(self._topic).payload)
             self._delays.append(time.monotonic() - self._sent.get(number, 0.0))
             self._seen.append(number)
         while self._publisher.has_packet():
@@ -120,9 +121,9 @@ class Pair:
         )
 
 
-def main(host: str, port: int) -> None:
+def main(host: str, port: int, name: str) -> None:
     """Publish and receive until the input ends."""
-    pair = Pair((host, port))
+    pair = Pair((host, port), name)
     while True:
         pair.publish()
         pair.take(INTERVAL_SECONDS)
@@ -136,4 +137,4 @@ def main(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
