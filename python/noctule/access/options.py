@@ -177,8 +177,9 @@ class AccessOptions(Options):
     may do everything.
     """
 
-    allow_anonymous: bool = False
-    """Whether clients that say nothing about themselves are let in beside those that do."""
+    allow_anonymous: bool | None = None
+    """Whether clients that say nothing about themselves are let in beside those that do. Not
+    set: only on addresses of this machine, as long as nothing else here tells clients apart."""
 
     timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     """Seconds that the answer about one client may take; beyond it is refused."""
@@ -290,15 +291,17 @@ def access_of(options: AccessOptions, broker: BrokerOptions) -> Access | None:
         for number, listener in enumerate(broker.listeners)
         if listener.authenticators is not None
     }
-    if not (options.authenticates or options.has_rules or any(chosen.values())):
+    says_something = options.authenticates or options.has_rules or any(chosen.values())
+    if not says_something and options.allow_anonymous is not False:
         return None
     directory = directory_of(options, broker)
     links = list(links_of(options, directory))
     mechanisms = list(mechanisms_of(options, links))
+    open_here = options.allow_anonymous is None and not options.authenticates
     welcome = [
         number
         for number, listener in enumerate(broker.listeners)
-        if listener.allow_anonymous or (listener.is_loopback and not options.authenticates)
+        if listener.allow_anonymous or (listener.is_loopback and open_here)
     ]
     for number, names in chosen.items():
         if unknown := unknown_names(names, (*links, *mechanisms)):
@@ -311,7 +314,7 @@ def access_of(options: AccessOptions, broker: BrokerOptions) -> Access | None:
         rules=options.rules,
         sources=sources_of(options, directory),
         groups=options.groups,
-        allow_anonymous=options.allow_anonymous,
+        allow_anonymous=bool(options.allow_anonymous),
         anonymous_listeners=welcome,
         listener_authenticators=chosen,
         directory=directory,

@@ -9,7 +9,22 @@ from noctule.access.http_service import HttpRules, HttpService
 from noctule.access.insecure_sasl import CramMd5
 from noctule.access.ldap import Ldap
 from noctule.access.sql import SqlRules, SqlUsers
+from noctule.broker import Accept, AuthenticationRequest
 from noctule.config import Configuration, ConfigurationError, load_options
+
+NAMELESS = AuthenticationRequest(
+    stage="connect",
+    client="c",
+    user=None,
+    password=None,
+    method=None,
+    data=None,
+    version=5,
+    address="127.0.0.1",
+    port=1,
+    listener=0,
+    is_private=True,
+)
 
 EVERYTHING = """\
 data_dir = "HERE/data"
@@ -138,3 +153,26 @@ async def test_rules_are_explained_as_far_as_nobody_has_to_be_asked(folder: Path
     assert [rule.filter for rule in found.rules] == ["a/#"]
     assert elsewhere == ["access.sql", "access.http.rules_url"]
     assert not (folder / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "let_in"),
+    [("", True), ("allow_anonymous = false", False), ("allow_anonymous = true", True)],
+)
+async def test_nobody_is_let_in_without_a_name_where_the_file_says_so(
+    folder: Path, line: str, let_in: bool
+) -> None:
+    """A rule alone leaves loopback open, unless that is refused in so many words."""
+    file = folder / "noctule.toml"
+    file.write_text(f"[access]\n{line}\n[[access.rules]]\nfilter = 'a'\n")
+    options = load_options(file, {})
+    access = access_of(options.access, options)
+    assert access is not None
+    assert isinstance(await access.start(NAMELESS), Accept) is let_in
+
+
+async def test_refusing_the_nameless_is_enough_to_set_up_access_control(folder: Path) -> None:
+    file = folder / "noctule.toml"
+    file.write_text("[access]\nallow_anonymous = false\n")
+    options = load_options(file, {})
+    assert access_of(options.access, options) is not None
