@@ -18,6 +18,7 @@ mod batch;
 mod bucket;
 mod connection;
 mod counters;
+mod drops;
 mod durability;
 mod effect;
 mod group;
@@ -42,6 +43,7 @@ mod slab;
 mod time;
 mod wheel;
 mod worker;
+mod worst;
 
 pub use access::{Action, Permissions, Rule};
 pub use bans::{Ban, BanOptions, Banned, Bans};

@@ -9,6 +9,7 @@ use noctule_packets::QoS;
 use noctule_topics::Bookmark;
 
 use crate::access::Permissions;
+use crate::drops::Drops;
 use crate::group::Status;
 use crate::hooks::Access;
 use crate::identifiers::Identifiers;
@@ -59,12 +60,8 @@ pub(crate) struct Session {
     pub retained: Option<Box<VecDeque<RetainedWalk>>>,
     /// For the shared groups this session is a member of.
     pub status: Option<Arc<Status>>,
-    /// Messages dropped since the last event that said so, by reason.
-    #[expect(
-        clippy::box_collection,
-        reason = "sessions are many, and most have none"
-    )]
-    pub dropped: Option<Box<Vec<(&'static str, u64)>>>,
+    /// Messages that did not reach it.
+    pub dropped: Option<Box<Drops>>,
     /// What the hook that authorizes has said.
     pub verdicts: Option<Box<HashMap<Access, bool>>>,
 }
@@ -140,14 +137,6 @@ impl Session {
         if let Some(status) = &self.status {
             status.connected.store(self.connection.is_some(), Relaxed);
             status.in_flight.store(self.stored() as u32, Relaxed);
-        }
-    }
-
-    pub fn count_dropped(&mut self, reason: &'static str) {
-        let dropped = self.dropped.get_or_insert_default();
-        match dropped.iter_mut().find(|(each, _)| *each == reason) {
-            Some((_, count)) => *count += 1,
-            None => dropped.push((reason, 1)),
         }
     }
 }

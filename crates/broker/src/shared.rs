@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use noctule_topics::RetainedTree;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::bans::Bans;
 use crate::counters::Counters;
@@ -21,6 +21,7 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::pressure::{Memory, Pressure};
 use crate::routes::Subscriptions;
+use crate::worst::Worst;
 
 /// A shared group, by whoever holds on to it.
 pub(crate) type GroupRef = Arc<Group>;
@@ -33,6 +34,8 @@ pub struct Shared {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: RwLock<Retained>,
     pub(crate) counters: Box<[Counters]>,
+    /// Each worker's clients that fare worst, of its last interval.
+    pub(crate) worst: Box<[Mutex<Worst>]>,
     /// Whether what is promised is written down first.
     pub(crate) durable: bool,
     /// Whether the store syncs with every commit.
@@ -107,6 +110,7 @@ impl Shared {
                 own: 0,
             }),
             counters: (0..workers).map(|_| Counters::default()).collect(),
+            worst: (0..workers).map(|_| Mutex::default()).collect(),
             offline: AtomicU64::new(0),
             full: RwLock::default(),
             memory: Memory::default(),

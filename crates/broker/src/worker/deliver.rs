@@ -474,10 +474,17 @@ impl Worker {
     pub(super) fn drop_for(&mut self, key: SessionKey, reason: &'static str) {
         self.counters().publish_dropped.add(1);
         let observed = self.shared.observed();
-        if let Some(session) = self.session(key)
-            && observed
-        {
-            session.count_dropped(reason);
+        let interval = self.suspects.interval;
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let drops = session.dropped.get_or_insert_default();
+        drops.count(reason, interval);
+        if observed {
+            drops.count_unsaid(reason);
+        }
+        if !drops.is_listed && drops.since(interval).is_power_of_two() {
+            self.list_dropping(key);
         }
     }
 

@@ -278,11 +278,12 @@ impl Worker {
         let Some(session) = self.session(key) else {
             return;
         };
-        let Some(dropped) = session.dropped.take() else {
+        let Some(drops) = &mut session.dropped else {
             return;
         };
+        let unsaid = std::mem::take(&mut drops.unsaid);
         let client: Box<str> = (*session.client).into();
-        for (reason, messages) in *dropped {
+        for (reason, messages) in unsaid {
             let client = client.clone();
             self.tell(|| Event::Dropped {
                 client,

@@ -29,6 +29,7 @@ mod subscribe;
 mod system;
 mod timers;
 mod will;
+mod worst;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,6 +62,7 @@ use pen::Template;
 use record::Mark;
 use system::SystemTopics;
 use timers::Timer;
+use worst::Suspects;
 
 pub use restore::{Restored, RestoredShare, Restorer};
 
@@ -93,6 +95,7 @@ pub struct Worker {
     /// Sessions in the order in which they went offline, and when.
     offline: VecDeque<(SessionKey, Time)>,
     system: Option<Box<SystemTopics>>,
+    suspects: Suspects,
     draining: Option<Draining>,
     denials: Denials,
     /// What hooks have been asked about, by number.
@@ -128,6 +131,7 @@ impl Worker {
             resumed: VecDeque::new(),
             offline: VecDeque::new(),
             system: None,
+            suspects: Suspects::default(),
             draining: None,
             denials: Denials::default(),
             held: HashMap::new(),

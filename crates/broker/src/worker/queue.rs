@@ -38,9 +38,13 @@ impl Worker {
         if policy == QueueFull::Reject && session.queue.len() >= most {
             self.shared.full.write().insert(key);
         }
+        let (is_connected, queued) = (session.connection.is_some(), session.queue.len());
         let counters = &self.shared.counters[self.index];
         counters.messages_stored.add(1);
         counters.messages_stored_bytes.add(size);
+        if is_connected {
+            self.suspect_queue(key, queued);
+        }
     }
 
     /// Whether a session's queue has no room for `size` more bytes.

@@ -4,10 +4,12 @@ use noctule_packets::QoS;
 
 use super::Worker;
 use super::timers::Timer;
+use super::worst::Behind;
 use crate::counters::Counters;
 use crate::key::SessionKey;
 use crate::message::{Head, Message, Parts};
 use crate::time::Time;
+use crate::worst;
 
 /// Retained messages looked through for expired ones, a second.
 const SWEEP_MESSAGES: usize = 10_000;
@@ -65,18 +67,25 @@ impl Worker {
         self.wheel.insert(Time(1_000_000), Timer::SweepRetained);
     }
 
-    /// Adds up what waits to be written to this worker's connections.
+    /// Adds up what waits to be written to this worker's connections, and sees who is behind.
     pub(super) fn measure(&mut self, now: Time) {
         let interval = self.shared.options.system_topics_interval_seconds.0;
         self.wheel
             .insert(now.after_seconds(interval), Timer::Measure);
+        let soft = self.shared.options.limits.write_buffer_bytes as usize / 2;
         let (mut waiting, mut bytes) = (0, 0);
+        let mut behind = Behind::default();
         for connection in self.connections.values() {
+            let length = connection.outbox.len();
             waiting += u64::from(!connection.outbox.is_empty());
-            bytes += connection.outbox.len() as u64;
+            bytes += length as u64;
+            if connection.slow || length >= soft {
+                behind.note(length, connection.session);
+            }
         }
         self.counters().waiting_out.set(waiting);
         self.counters().waiting_out_bytes.set(bytes);
+        self.share_worst(behind.into_keys());
     }
 
     pub(super) fn publish_system_topics(&mut self, now: Time) {
@@ -89,6 +98,7 @@ impl Worker {
         let mut values = self.plain_values(now);
         self.add_loads(&mut system, &mut values, now);
         self.add_highest(&mut system, &mut values);
+        self.add_worst(&mut values);
         for (topic, value) in values {
             if system.told.get(&topic) != Some(&value) {
                 self.tell_system(&topic, &value, now);
@@ -198,6 +208,18 @@ impl Worker {
             *highest = current.max(*highest);
             values.push((topic(name), highest.to_string()));
         }
+    }
+
+    /// The clients that fare worst, of all workers.
+    fn add_worst(&self, values: &mut Vec<(String, String)>) {
+        let (mut dropping, mut slow) = (Vec::new(), Vec::new());
+        for each in &self.shared.worst {
+            let each = each.lock();
+            dropping.extend_from_slice(&each.dropping);
+            slow.extend_from_slice(&each.slow);
+        }
+        values.push((topic("clients/dropping"), worst::tell_dropping(dropping)));
+        values.push((topic("clients/slow"), worst::tell_slow(slow)));
     }
 
     /// A retained message of the broker's own.

@@ -10,3 +10,4 @@ mod prefixes;
 mod rig;
 mod sessions;
 mod wills;
+mod worst;
