@@ -12,7 +12,15 @@ from noctule.cli.connection.reopen import reopen
 from noctule.cli.flags.settings import Settings, UsageError
 from noctule.cli.messages.rates import TopicRates
 from noctule.cli.messages.stats import rows
-from noctule.cli.terminal import Palette, Screen, clipped, human_bytes, human_number
+from noctule.cli.terminal import (
+    Palette,
+    Screen,
+    clipped,
+    human_bytes,
+    human_number,
+    padded,
+    printable,
+)
 from noctule.protocol import Message, SubscriptionRequest, check_topic_filter
 from noctule.protocol.errors import NoctuleError
 from noctule.protocol.events import Event, Subscribed
@@ -24,6 +32,7 @@ INTERVAL_SECONDS = 1.0
 FIRST_LOOK_SECONDS = 2.0
 QUIET_SECONDS = 0.3
 BUSIEST = 10
+WORST = 5
 MAX_TOPICS = 100_000
 
 
@@ -88,6 +97,16 @@ class System:
                 value = self._counted[name][0]
                 return int(value) if value == int(value) else value
         return None
+
+    def clients(self, name: str) -> list[dict[str, object]] | None:
+        """One of the lists below clients/; None where the broker tells none."""
+        try:
+            found = json.loads(self._values[f"clients/{name}"])
+        except (KeyError, ValueError):
+            return None
+        if not isinstance(found, list):
+            return None
+        return [each for each in found if isinstance(each, dict)]
 
     def rate(self, counter: str, load: str) -> float | None:
         """How much a counter grows in a second; before it came twice, the mean of the minute."""
@@ -200,6 +219,8 @@ class Watch:
                 for name, value in self._rates().items()
             },
             "memory_bytes": system.number("heap/current", "heap/current size"),
+            "dropping_clients": system.clients("dropping"),
+            "slow_clients": system.clients("slow"),
         }
 
     def _rates(self) -> dict[str, float | None]:
@@ -245,7 +266,26 @@ class Watch:
             _row("memory", _bytes(system.number("heap/current", "heap/current size")), paint),
             "",
         ]  # fmt: skip
+        drawn += self._worst(columns)
         return drawn + self._busiest(columns, lines - len(drawn), now)
+
+    def _worst(self, columns: int) -> list[str]:
+        """Who loses messages and who is behind, by name."""
+        dropping, slow = self._system.clients("dropping"), self._system.clients("slow")
+        if dropping is None and slow is None:
+            told = "Which clients are slow or lose messages this broker does not tell."
+            return [self._paint("dim", clipped(told, columns)), ""]
+        texts = [("dropping", _who(each) + ": " + _lost(each)) for each in (dropping or [])[:WORST]]
+        texts += [("slow", _who(each) + ": " + _behind(each)) for each in (slow or [])[:WORST]]
+        if not texts:
+            return [
+                self._paint("dim", clipped("No client is slow or loses messages.", columns)),
+                "",
+            ]
+        return [
+            self._paint("red", padded(name, 10)) + clipped(text, columns - 10)
+            for name, text in texts
+        ] + [""]
 
     def _busiest(self, columns: int, room: int, now: float) -> list[str]:
         if self._settings.no_topics or self._settings.once:
@@ -258,6 +298,32 @@ class Watch:
         if not found:
             return [self._paint("dim", "No messages so far.")]
         return rows(found[: min(BUSIEST, max(1, room - 1))], columns, now, self._since, self._paint)
+
+
+def _who(client: dict[str, object]) -> str:
+    """The client, and its user if it has one."""
+    name, user = str(client.get("client", "?")), client.get("user")
+    text = name if user in (None, name) else f"{name} ({user})"
+    return clipped(printable(text), 40)
+
+
+def _lost(client: dict[str, object]) -> str:
+    reasons = client.get("by_reason")
+    named = reasons if isinstance(reasons, dict) else {}
+    why = ", ".join(str(reason).replace("_", " ") for reason in named)
+    text = f"{_count(client, 'dropped')} lost, {_count(client, 'dropped_in_all')} in all"
+    return printable(f"{text} ({why})" if why else text)
+
+
+def _behind(client: dict[str, object]) -> str:
+    waiting = client.get("bytes_waiting")
+    text = f"{_bytes(waiting if isinstance(waiting, int) else None)} wait"
+    return f"{text}, {_count(client, 'messages_queued')} messages queued"
+
+
+def _count(client: dict[str, object], name: str) -> str:
+    value = client.get(name)
+    return _said(value if isinstance(value, int) else None)
 
 
 def _row(name: str, text: str, paint: Palette) -> str:

@@ -1,6 +1,7 @@
 """Our commands in a pseudo-terminal: colours, pictures that move, prompts."""
 
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
+import noctule.sync
 from tests.integration.cli.stage import NOCTULE, environment
 from tests.served_broker import ServedBroker
 
@@ -175,6 +177,27 @@ def test_top_moves(broker: ServedBroker, spawn: Spawn) -> None:
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
+
+
+def test_top_names_a_subscriber_that_takes_nothing(spawn: Spawn, tmp_path: Path) -> None:
+    file = tmp_path / "noctule.toml"
+    file.write_text("system_topics_interval_seconds = 1\n")
+    with (
+        ServedBroker("--durability", "memory", "--config", str(file)) as served,
+        socket.create_connection(("127.0.0.1", served.port)) as stalled,
+    ):
+        name = b"stalled-one"
+        connect = b"\x00\x04MQTT\x04\x02\x00\x00" + len(name).to_bytes(2) + name
+        stalled.sendall(b"\x10" + bytes([len(connect)]) + connect)
+        assert stalled.recv(4) == b"\x20\x02\x00\x00"
+        stalled.sendall(b"\x82\x09\x00\x01\x00\x04much\x00")
+        assert stalled.recv(5) == b"\x90\x03\x00\x01\x00"
+        child = spawn("top", "-p", str(served.port), "-W", "30", "--no-topics")
+        child.expect("No client is slow")
+        with noctule.sync.connect(f"mqtt://127.0.0.1:{served.port}") as publisher:
+            for _ in range(200):
+                publisher.publish("much", bytes(200_000), qos=1)
+        child.expect("slow .*stalled-one: [0-9.]+ [kM]B wait")
 
 
 def test_replay_shows_a_bar(broker: ServedBroker, spawn: Spawn, tmp_path: Path) -> None:
