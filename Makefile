@@ -14,13 +14,15 @@ RUNS ?= 1000
 MINUTES ?= 10
 CUTS ?= 1000
 BENCH ?=
+SECONDS ?= 3600
+TARGETS ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
 PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation torture hostile soak large-state power disk-faults test-python lint format types \
+.PHONY: help build serve test test-rust simulation torture hostile soak large-state power disk-faults fuzz test-python lint format types \
 	bench bench-durable bench-sizes bench-gil bench-client client-faults client-memory instructions \
 	lock audit sbom conformance docs docs-check generated-check clean
 
@@ -79,6 +81,10 @@ hostile: build ## hostile clients at full size; what others felt goes to build/h
 
 soak: build ## mixed traffic, churn, restarts and kills, every promise checked: MINUTES=10
 	$(BIN)/python -m tests.durability.soak $(MINUTES)
+
+# Counters for libFuzzer, which stable Rust compiles in without a sanitizer.
+fuzz: build ## let the fuzzers run, each for SECONDS=3600, or those in TARGETS='codec …'; what is found is in build/fuzz
+	CARGO=$(CARGO) PATH="$$PWD/$(BIN):$$PATH" fuzz/run $(SECONDS) $(TARGETS)
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
 	$(BIN)/python -m pytest $(PYTEST)

@@ -1,0 +1,17 @@
+//! Every input of the corpus, and a fixed number of inputs near them.
+
+use noctule_fuzzing::corpus::{self, Mutator};
+
+fn replay(target: &str, mutations: usize, check: fn(&[u8])) {
+    let corpus = corpus::read(target);
+    corpus.iter().for_each(|input| check(input));
+    let mut mutator = Mutator::new(0x0FF5_EED5);
+    for _ in 0..mutations {
+        check(&mutator.mutate(&corpus));
+    }
+}
+
+#[test]
+fn codec_writes_what_it_reads_whatever_it_is() {
+    replay("codec", 300_000, noctule_fuzzing::codec::check);
+}
