@@ -6,3 +6,5 @@
 
 pub mod codec;
 pub mod corpus;
+pub mod framing;
+pub mod worker;

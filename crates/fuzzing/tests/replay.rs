@@ -15,3 +15,13 @@ fn replay(target: &str, mutations: usize, check: fn(&[u8])) {
 fn codec_writes_what_it_reads_whatever_it_is() {
     replay("codec", 300_000, noctule_fuzzing::codec::check);
 }
+
+#[test]
+fn workers_keep_to_the_protocol_whatever_clients_do() {
+    replay("worker", 30_000, noctule_fuzzing::worker::check);
+}
+
+#[test]
+fn framing_is_judged_alike_however_it_is_cut() {
+    replay("framing", 100_000, noctule_fuzzing::framing::check);
+}

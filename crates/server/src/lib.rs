@@ -26,6 +26,8 @@ mod engine;
 mod error;
 mod events;
 mod farewell;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod greeting;
 mod listener;

@@ -23,6 +23,8 @@ use noctule_broker::Identity;
 pub(crate) use channel::Channel;
 pub(crate) use socket::Socket;
 pub(crate) use tls::Tls;
+#[cfg(feature = "fuzzing")]
+pub(crate) use websocket::fuzzing;
 pub(crate) use websocket::{Door, WebSocket};
 
 /// A connection's way to its peer: non-blocking, edge-triggered.

@@ -6,6 +6,8 @@
 //! processor time than a message does, and a window for each connection.
 
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod opening;
 
 use std::io::{self, IoSlice};

@@ -1,0 +1,70 @@
+//! The checks behind [`crate::fuzzing`].
+
+use super::frame::{Decoder, NORMAL, PROTOCOL_ERROR, TOO_BIG, UNSUPPORTED_DATA, put_close};
+use super::opening::{self, Door};
+
+/// All payload, the last ping, and the end.
+type Outcome = (Vec<u8>, Option<Vec<u8>>, Option<Option<u16>>);
+
+pub(crate) fn check_frames(input: &[u8]) {
+    let Some((&step, stream)) = input.split_first() else {
+        return;
+    };
+    let whole = decode(stream, stream.len().max(1));
+    let cut = decode(stream, usize::from(step).max(1));
+    assert_eq!(whole, cut, "cut every {step} bytes");
+    let (payload, ping, end) = whole;
+    // A head of a client takes six bytes at least.
+    assert!(payload.len() <= stream.len().saturating_sub(6));
+    assert!(ping.is_none_or(|ping| ping.len() <= 125));
+    if let Some(Some(code)) = end {
+        let own = [NORMAL, PROTOCOL_ERROR, UNSUPPORTED_DATA, TOO_BIG];
+        let is_sendable =
+            own.contains(&code) || matches!(code, 1_000..=1_003 | 1_007..=1_014 | 3_000..=4_999);
+        assert!(is_sendable, "{code} must not be sent");
+        let mut answer = Vec::new();
+        put_close(&mut answer, Some(code));
+        assert_eq!(answer.len(), 4);
+    }
+}
+
+fn decode(stream: &[u8], step: usize) -> Outcome {
+    let mut decoder = Decoder::default();
+    let mut outcome = Outcome::default();
+    for piece in stream.chunks(step) {
+        let mut piece = piece.to_vec();
+        let decoded = decoder.decode(&mut piece);
+        outcome.0.extend_from_slice(&piece[..decoded.count]);
+        outcome.1 = decoded.ping.or(outcome.1);
+        if decoded.end.is_some() {
+            outcome.2 = decoded.end;
+            break;
+        }
+    }
+    outcome
+}
+
+pub(crate) fn check_opening(request: &[u8]) {
+    let door = Door {
+        path: "/mqtt".into(),
+        origins: vec!["https://app.example".into()],
+    };
+    let Some(end) = opening::end_of_request(request) else {
+        return;
+    };
+    assert!(request[..end].ends_with(b"\r\n\r\n"));
+    let answer = door.answer(&request[..end]);
+    let text = String::from_utf8(answer.bytes).expect("an answer in UTF-8");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a whole answer");
+    assert_eq!(head.starts_with("HTTP/1.1 101 "), answer.is_open, "{text}");
+    assert!(head.lines().all(|line| !line.contains('\r')), "{head:?}");
+    if answer.is_open {
+        assert!(body.is_empty());
+        let request = request[..end].to_ascii_lowercase();
+        let has = |text: &[u8]| request.windows(text.len()).any(|window| window == text);
+        assert!(has(b"/mqtt") && has(b"sec-websocket-key") && has(b"mqtt"));
+    } else {
+        let length = format!("Content-Length: {}", body.len());
+        assert!(head.contains(&length), "{text}");
+    }
+}
