@@ -82,8 +82,11 @@ hostile: build ## hostile clients at full size; what others felt goes to build/h
 soak: build ## mixed traffic, churn, restarts and kills, every promise checked: MINUTES=10
 	$(BIN)/python -m tests.durability.soak $(MINUTES)
 
-# Counters for libFuzzer, which stable Rust compiles in without a sanitizer.
-fuzz: build ## let the fuzzers run, each for SECONDS=3600, or those in TARGETS='codec …'; what is found is in build/fuzz
+$(STAMPS)/fuzz: $(STAMPS)/dependencies
+	$(BIN)/python -m pip install --quiet --group fuzz
+	touch $@
+
+fuzz: build $(STAMPS)/fuzz ## let the fuzzers run, each for SECONDS=3600, or those in TARGETS='codec …'; what is found is in build/fuzz
 	CARGO=$(CARGO) PATH="$$PWD/$(BIN):$$PATH" fuzz/run $(SECONDS) $(TARGETS)
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
