@@ -275,8 +275,10 @@ def _decode_publish(version: Version, flags: int, data: bytes, offset: int, stop
     dup = bool(flags & 0x08)
     if qos == 3:
         raise MalformedPacketError("QoS 3 [MQTT-3.3.1-4]")
-    if dup and qos == 0 and version > 3:
-        raise MalformedPacketError("DUP on QoS 0 [MQTT-3.3.1-2]")
+    if dup and qos == 0:
+        if version > 3:
+            raise MalformedPacketError("DUP on QoS 0 [MQTT-3.3.1-2]")
+        dup = False  # MQTT 3.1 does not forbid it there, where it says nothing.
     topic, offset = decode_string(data, offset, stop)
     identifier = 0
     if qos:

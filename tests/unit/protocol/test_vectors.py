@@ -40,6 +40,11 @@ def test_encoder_writes_what_was_read(row: dict[str, Any]) -> None:
     assert len(again) <= len(data)
 
 
+def test_decoder_ignores_dup_at_qos_0_in_3_1() -> None:
+    packet = decode_packet(3, b"\x38\x04\x00\x01tp")
+    assert encode_packet(3, packet) == b"\x30\x04\x00\x01tp"
+
+
 @pytest.mark.parametrize("row", VALID, ids=ids(VALID))
 def test_decoder_refuses_every_truncation(row: dict[str, Any]) -> None:
     data = wire(row)
