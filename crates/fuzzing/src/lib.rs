@@ -7,4 +7,5 @@
 pub mod codec;
 pub mod corpus;
 pub mod framing;
+pub mod store;
 pub mod worker;

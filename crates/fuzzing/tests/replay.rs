@@ -25,3 +25,8 @@ fn workers_keep_to_the_protocol_whatever_clients_do() {
 fn framing_is_judged_alike_however_it_is_cut() {
     replay("framing", 100_000, noctule_fuzzing::framing::check);
 }
+
+#[test]
+fn damaged_stores_open_and_hold_nothing_wrong() {
+    replay("store", 600, noctule_fuzzing::store::check);
+}
