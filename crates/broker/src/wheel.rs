@@ -53,8 +53,9 @@ impl<T: Copy> Wheel<T> {
                 when > now
             });
             self.len -= before - place.len();
-            if place.is_empty() {
-                place.shrink_to(64);
+            // What a flood has left behind is given back.
+            if place.capacity() > 64 && place.len() < place.capacity() / 4 {
+                place.shrink_to(64.max(place.len() * 2));
             }
             tick += 1;
             left -= 1;
