@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.conformance import wire
 from tests.conformance.brokers import MOSQUITTO
 from tests.conformance.wire import Client
 
@@ -48,7 +49,8 @@ async def test_events_tell_what_happened():
         with Client(("127.0.0.1", port), 5, client_id="watched") as client:
             client.connect(session_expiry_interval=60)
             client.subscribe("events/+", qos=1)
-            client.disconnect(0x04)
+            client.send(wire.disconnect(5, 0x04))
+            client.expect_close()
         with Client(("127.0.0.1", port), 5, client_id="publisher") as publisher:
             publisher.connect()
             for _ in range(5):
@@ -58,6 +60,11 @@ async def test_events_tell_what_happened():
                 client.unsubscribe("events/+")
                 client.cut()
             publisher.disconnect()
+
+    def knock(port):
+        """Until somebody listens to events there are none."""
+        with Client(("127.0.0.1", port), 5, client_id="knock") as client:
+            client.connect()
 
     limits = {"max_queued_messages": 2}
     options = {"listeners": ["mqtt://127.0.0.1:0"], "durability": "memory", "limits": limits}
@@ -71,6 +78,8 @@ async def test_events_tell_what_happened():
                 seen.extend(batch)
 
         watching = asyncio.create_task(watch())
+        while not seen:
+            await asyncio.to_thread(knock, broker.port)
         await asyncio.to_thread(play, broker.port)
     await asyncio.wait_for(watching, 5)
     told = [(event["kind"], event.get("client")) for event in seen]

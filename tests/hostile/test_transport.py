@@ -94,7 +94,7 @@ def test_resets_in_mid_packet(siege, topic):
 def test_pipelined_messages_leave_others_their_turn(siege):
     """One worker serves all; each flooding client has a megabyte of tiny messages in the pipe."""
     packet = wire.publish(5, "f", b"")
-    flood = packet * (2 << 20 // len(packet))
+    flood = packet * ((2 << 20) // len(packet))
     attackers = [siege.connect() for _ in range(8)]
     other, slowest, sent = siege.connect(), 0.0, dict.fromkeys(range(len(attackers)), 0)
     deadline = time.monotonic() + size(1, 20)

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -42,7 +43,10 @@ impl BanFile {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => "[]".into(),
-            Err(error) => return Err(error),
+            Err(error) => {
+                let text = format!("{}: {error}", path.display());
+                return Err(io::Error::new(error.kind(), text));
+            }
         };
         let wrong = |why: String| {
             io::Error::new(ErrorKind::InvalidData, format!("{}: {why}", path.display()))
@@ -106,14 +110,20 @@ impl BanFile {
                 reason: ban.reason.into(),
             })
             .collect();
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        // The store's own, where there is one; nobody else's business in any case.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         let beside = self.path.with_extension("new");
-        let mut file = File::create(&beside)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&beside)?;
         file.write_all(serde_json::to_string_pretty(&all)?.as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
         // So that the name, too, outlasts a crash.
-        self.path
-            .parent()
-            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        File::open(folder)?.sync_all()
     }
 }

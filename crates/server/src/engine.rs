@@ -260,9 +260,8 @@ impl Engine {
             return Ok(());
         };
         let (shared, now) = (&self.common.shared, self.common.clock.now());
-        let file = std::fs::create_dir_all(data_dir)
-            .and_then(|()| BanFile::open(data_dir, shared, now))
-            .map_err(|error| StartError::new("bans", error))?;
+        let file =
+            BanFile::open(data_dir, shared, now).map_err(|error| StartError::new("bans", error))?;
         // A second attempt to start keeps the file of the first.
         let _ = self.common.ban_file.set(Arc::new(file));
         Ok(())
