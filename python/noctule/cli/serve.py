@@ -1,6 +1,7 @@
 """`noctule serve`: a broker in the foreground."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -30,6 +31,7 @@ __all__ = ["serve"]
     help="Configuration in TOML; `noctule config` prints one.",
 )
 @click.option("--check", is_flag=True, help="Say whether the configuration is right, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --check: answer in JSON.")
 @click.option(
     "-l",
     "--listen",
@@ -47,7 +49,7 @@ __all__ = ["serve"]
     help="When a message counts as kept and is acknowledged.",
 )
 @click.option("--workers", type=int, metavar="N", help="Worker threads; 0: one for each core.")
-def serve(file: Path | None, check: bool, **given: Any) -> None:
+def serve(file: Path | None, check: bool, as_json: bool, **given: Any) -> None:
     r"""Run a broker in the foreground, until it is interrupted or terminated.
 
     \b
@@ -64,21 +66,26 @@ def serve(file: Path | None, check: bool, **given: Any) -> None:
     wrong changes nothing.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    options = options_from(file, given)
+    if as_json and not check:
+        raise click.UsageError("--json goes with --check")
+    options = options_from(file, given, as_json)
     if check:
-        click.echo("The configuration is right.")
+        right = json.dumps({"right": True, "problem": None})
+        click.echo(right if as_json else "The configuration is right.")
         return
     raise_descriptor_limit()
     with suppress(asyncio.CancelledError):
         asyncio.run(run(options, lambda: read_options(file, given)))
 
 
-def options_from(file: Path | None, given: dict[str, Any]) -> "Configuration":
+def options_from(file: Path | None, given: dict[str, Any], as_json: bool) -> "Configuration":
     """The options of all sources; ends the process with the problems where there are any."""
     try:
         return read_options(file, given)
     except wrong_configuration() as error:
         click.echo(error, err=True)
+        if as_json:
+            click.echo(json.dumps({"right": False, "problem": str(error)}))
         sys.exit(2)
 
 

@@ -1,5 +1,7 @@
 """`noctule version`."""
 
+import json
+
 import click
 
 import noctule
@@ -8,6 +10,7 @@ __all__ = ["version"]
 
 
 @click.command()
-def version() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def version(as_json: bool) -> None:
     """Print the version."""
-    click.echo(noctule.__version__)
+    click.echo(json.dumps({"version": noctule.__version__}) if as_json else noctule.__version__)

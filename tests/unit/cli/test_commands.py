@@ -1,5 +1,6 @@
 """The commands, as far as they go without a broker."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,20 @@ def test_check_refuses_and_names_the_line(tmp_path: Path) -> None:
     result = run("serve", "--config", str(file), "--check")
     assert result.exit_code == 2
     assert f"{file}, line 2: there is no option wrokers" in result.stderr
+
+
+def test_programs_get_json(tmp_path: Path) -> None:
+    assert json.loads(run("version", "--json").output) == {"version": noctule.__version__}
+    defaults = json.loads(run("config", "--json").output)
+    assert defaults["limits"]["receive_maximum"] == 1024
+    right = run("serve", "--check", "--json")
+    assert json.loads(right.stdout) == {"right": True, "problem": None}
+    file = tmp_path / "noctule.toml"
+    file.write_text("worker = 2\n")
+    wrong = run("serve", "--check", "--json", "--config", str(file))
+    assert wrong.exit_code == 2
+    assert "line 1" in json.loads(wrong.stdout)["problem"]
+    assert run("serve", "--json").exit_code == 2
 
 
 def test_check_reads_the_environment() -> None:
