@@ -10,6 +10,8 @@ import atexit
 import shutil
 import ssl
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
@@ -20,9 +22,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["client_context", "folder"]
+__all__ = ["DAY", "Authority", "client_context", "folder"]
 
 DAY = timedelta(days=1)
+HERE = ("localhost", "127.0.0.1")
 
 
 @cache
@@ -32,7 +35,7 @@ def folder() -> Path:
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     now = datetime.now(UTC)
     authority, foreign = Authority("authority"), Authority("foreign authority")
-    (path / "authority.pem").write_bytes(_pem(authority.certificate))
+    (path / "authority.pem").write_bytes(authority.pem)
     authority.issue(path, "server", now + DAY)
     authority.issue(path, "good", now + DAY)
     authority.issue(path, "expired", now - DAY)
@@ -51,13 +54,14 @@ def client_context(name: str = "") -> ssl.SSLContext:
 
 
 class Authority:
-    """Signs certificates and a revocation list."""
+    """Signs certificates and revocation lists; by itself, or on behalf of another one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, behalf_of: "Authority | None" = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         now = datetime.now(UTC)
-        builder = _builder(self._name, self._key.public_key(), self._name, now + DAY)
+        issuer = behalf_of or self
+        builder = _builder(self._name, self._key.public_key(), issuer._name, now + DAY)
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         builder = builder.add_extension(constraints, critical=True)
         usage = x509.KeyUsage(
@@ -74,18 +78,39 @@ class Authority:
         builder = builder.add_extension(usage, critical=True)
         identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         builder = builder.add_extension(identifier, critical=False)
-        self.certificate = builder.sign(self._key, hashes.SHA256())
+        if behalf_of is not None:
+            builder = builder.add_extension(behalf_of._identifier(), critical=False)
+        self.certificate = builder.sign(issuer._key, hashes.SHA256())
+        self.chain: bytes = b"" if behalf_of is None else self.pem + behalf_of.chain
 
-    def issue(self, path: Path, name: str, expires: datetime) -> x509.Certificate:
-        """Write a certificate for `name` and its key."""
+    @property
+    def pem(self) -> bytes:
+        """Its own certificate."""
+        return _pem(self.certificate)
+
+    def issue(
+        self,
+        path: Path,
+        name: str,
+        expires: datetime,
+        *,
+        names: Iterable[str] = HERE,
+        usage: x509.ObjectIdentifier | None = None,
+    ) -> x509.Certificate:
+        """Write a certificate for `name`, with its chain, and its key.
+
+        It is good for two days until `expires`, for these host `names` and addresses, and for
+        everything, or for `usage` alone.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         builder = _builder(_name(name), key.public_key(), self._name, expires)
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = builder.add_extension(issuer, critical=False)
+        alternative = x509.SubjectAlternativeName([_general_name(each) for each in names])
+        builder = builder.add_extension(alternative, critical=False)
+        builder = builder.add_extension(self._identifier(), critical=False)
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        (path / f"{name}.pem").write_bytes(_pem(certificate))
+        (path / f"{name}.pem").write_bytes(_pem(certificate) + self.chain)
         (path / f"{name}.key").write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -95,17 +120,29 @@ class Authority:
         )
         return certificate
 
-    def revocation_list(self, revoked: x509.Certificate) -> bytes:
-        """The list that revokes this one, as PEM."""
+    def revocation_list(self, *revoked: x509.Certificate, ends: datetime | None = None) -> bytes:
+        """The list that revokes these, as PEM; it is to be renewed before it `ends`."""
         now = datetime.now(UTC)
-        entry = x509.RevokedCertificateBuilder(revoked.serial_number, now - DAY)
+        ends = ends or now + DAY
+        entries = [
+            x509.RevokedCertificateBuilder(each.serial_number, now - DAY).build()
+            for each in revoked
+        ]
         builder = x509.CertificateRevocationListBuilder(
-            self._name, now - DAY, now + DAY, revoked_certificates=[entry.build()]
+            self._name, min(now, ends) - DAY, ends, revoked_certificates=entries
         )
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = builder.add_extension(issuer, critical=False)
+        builder = builder.add_extension(self._identifier(), critical=False)
         builder = builder.add_extension(x509.CRLNumber(1), critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+
+
+def _general_name(text: str) -> x509.GeneralName:
+    with suppress(ValueError):
+        return x509.IPAddress(ip_address(text))
+    return x509.DNSName(text)
 
 
 def _name(text: str) -> x509.Name:

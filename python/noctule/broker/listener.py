@@ -130,7 +130,7 @@ class Listener(BaseModel):
 
     crl: Files = ()
     """PEM files with those authorities' revocation lists. Where any is set, certificates of an
-    authority without one are refused."""
+    authority without one, or whose list was to be renewed by now, are refused."""
 
     alpn: Annotated[Texts | None, Field(examples=[["mqtt"]])] = None
     """Application protocols that TLS agrees to; not set: `mqtt`, and `http/1.1` for `wss`."""

@@ -5,15 +5,16 @@
 
 mod certificates;
 mod identity;
+mod revocation;
 mod watch;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
@@ -21,6 +22,7 @@ use serde::Deserialize;
 
 use certificates::Certificates;
 pub(crate) use identity::client_identity;
+use revocation::RevocationLists;
 pub(crate) use watch::{Watch, Watched};
 
 /// Whether clients show a certificate.
@@ -57,8 +59,8 @@ pub(crate) struct TlsOptions {
     pub client_certificates: ClientCertificates,
     /// Authorities that client certificates lead to.
     pub client_ca: Option<PathBuf>,
-    /// Their revocation lists. If there are any, a certificate whose authority has none is
-    /// refused.
+    /// Their revocation lists. If there are any, a certificate whose authority has none, or
+    /// one that should have been renewed, is refused.
     pub crl: Vec<PathBuf>,
     pub alpn: Vec<String>,
 }
@@ -90,21 +92,32 @@ impl TlsError {
 #[derive(Debug)]
 pub(crate) struct TlsContext {
     options: TlsOptions,
-    current: Mutex<Arc<ServerConfig>>,
+    current: Mutex<Loaded>,
+}
+
+/// What the files held when they were read.
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    lists: RevocationLists,
 }
 
 impl TlsContext {
     /// # Errors
     /// [`TlsError`] naming the first file that cannot be used.
     pub fn load(options: TlsOptions) -> Result<TlsContext, TlsError> {
-        let current = Mutex::new(Arc::new(options.load()?));
+        let current = Mutex::new(options.load()?);
         Ok(TlsContext { options, current })
     }
 
     /// For a new connection; connections that are there keep what they began with.
     pub fn config(&self) -> Arc<ServerConfig> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&current)
+        Arc::clone(&self.current().config)
+    }
+
+    /// A revocation list that should have been renewed before `now`, in seconds since 1970.
+    pub fn stale_list(&self, now: i64) -> Option<PathBuf> {
+        self.current().lists.stale(now).map(Path::to_owned)
     }
 
     /// Reads the files again.
@@ -112,9 +125,13 @@ impl TlsContext {
     /// # Errors
     /// As [`TlsContext::load`]; what was there stays in force.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let config = Arc::new(self.options.load()?);
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        let loaded = self.options.load()?;
+        *self.current() = loaded;
         Ok(())
+    }
+
+    fn current(&self) -> MutexGuard<'_, Loaded> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn files(&self) -> impl Iterator<Item = &Path> {
@@ -133,7 +150,7 @@ impl TlsContext {
 const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
 impl TlsOptions {
-    fn load(&self) -> Result<ServerConfig, TlsError> {
+    fn load(&self) -> Result<Loaded, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let certificates = Certificates::load(&self.certificates, &self.keys, &provider)?;
         let versions = match self.minimum_version {
@@ -145,7 +162,8 @@ impl TlsOptions {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(broken)?;
-        let builder = match self.verifier(&provider)? {
+        let lists = RevocationLists::load(&self.crl)?;
+        let builder = match self.verifier(&provider, &lists)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -155,12 +173,14 @@ impl TlsOptions {
         // tickets is as old as this configuration: a new revocation list ends them all.
         config.ticketer = ring::Ticketer::new().map_err(broken)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(config)
+        let config = Arc::new(config);
+        Ok(Loaded { config, lists })
     }
 
     fn verifier(
         &self,
         provider: &Arc<CryptoProvider>,
+        lists: &RevocationLists,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
         let (Some(path), true) = (
             &self.client_ca,
@@ -175,18 +195,11 @@ impl TlsOptions {
                 .add(certificate)
                 .map_err(|error| broken(error.to_string()))?;
         }
+        // Who has kept a list from being renewed must not get in by it.
         let mut builder =
-            WebPkiClientVerifier::builder_with_provider(authorities.into(), Arc::clone(provider));
-        for path in &self.crl {
-            let broken = |why: String| TlsError::new("crl", path, why);
-            let lists = CertificateRevocationListDer::pem_file_iter(path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| broken(error.to_string()))?;
-            if lists.is_empty() {
-                return Err(broken("there is no revocation list in it".into()));
-            }
-            builder = builder.with_crls(lists);
-        }
+            WebPkiClientVerifier::builder_with_provider(authorities.into(), Arc::clone(provider))
+                .with_crls(lists.all())
+                .enforce_revocation_expiration();
         if self.client_certificates == ClientCertificates::Optional {
             builder = builder.allow_unauthenticated();
         }

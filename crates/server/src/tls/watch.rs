@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tracing::Dispatch;
 
@@ -90,6 +90,8 @@ struct Files {
     read: State,
     /// As they were at the last look.
     seen: State,
+    /// It has been said that a revocation list among them is too old.
+    is_told: bool,
 }
 
 impl Files {
@@ -99,10 +101,16 @@ impl Files {
             watched,
             read: state.clone(),
             seen: state,
+            is_told: false,
         }
     }
 
     fn look(&mut self) {
+        self.read_changed();
+        self.tell_stale_list();
+    }
+
+    fn read_changed(&mut self) {
         let now = state(self.watched.context.files());
         let is_settled = now == self.seen;
         self.seen = now;
@@ -112,10 +120,30 @@ impl Files {
         self.read.clone_from(&self.seen);
         let name = &self.watched.name;
         match self.watched.context.reload() {
-            Ok(()) => tracing::info!("{name}: the new certificate files are in force"),
+            Ok(()) => {
+                self.is_told = false;
+                tracing::info!("{name}: the new certificate files are in force");
+            }
             Err(error) => {
                 tracing::error!("{name}: the new certificate files are left out: {error}");
             }
+        }
+    }
+
+    fn tell_stale_list(&mut self) {
+        if self.is_told {
+            return;
+        }
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = since_1970.map_or(0, |time| time.as_secs() as i64);
+        if let Some(path) = self.watched.context.stale_list(seconds) {
+            self.is_told = true;
+            let name = &self.watched.name;
+            let path = path.display();
+            tracing::error!(
+                "{name}: crl {path} was to be renewed by now: until it is, certificates of its \
+                 authority are refused"
+            );
         }
     }
 }
