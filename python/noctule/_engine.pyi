@@ -60,8 +60,10 @@ class Engine:
     def start(self) -> None:
         """Bind the listeners and start the threads; OSError names the address refused."""
 
-    def addresses(self) -> list[tuple[str, str, int]]:
-        """Scheme, host and port of each listener as bound, in the order of the options."""
+    def addresses(self) -> list[tuple[int, str, int]]:
+        """Position, host and port of each listener as bound, in the order of the options; of a
+        name that stands for several addresses, each.
+        """
 
     def drain(self, server_reference: str | None, moved: bool) -> None:
         """Send the clients elsewhere.

@@ -3,6 +3,7 @@
 import base64
 import os
 import socket
+from collections.abc import Iterable
 
 from tests.conformance.wire import packets
 
@@ -12,10 +13,21 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 class WebSocket:
-    """A WebSocket opened by hand; frames are sent as they are asked for."""
+    """A WebSocket opened by hand; frames are sent as they are asked for.
 
-    def __init__(self, address, protocol="mqtt", path="/mqtt"):
+    `headers` are lines of its request, `ahead` goes out in front of that.
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        protocol: str = "mqtt",
+        path: str = "/mqtt",
+        headers: Iterable[str] = (),
+        ahead: bytes = b"",
+    ) -> None:
         self.socket = socket.create_connection(address, timeout=5)
+        self.socket.sendall(ahead)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
@@ -27,6 +39,7 @@ class WebSocket:
             "Sec-WebSocket-Version: 13",
         ]
         lines += [f"Sec-WebSocket-Protocol: {protocol}"] if protocol else []
+        lines += headers
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
         answer = b""
         while b"\r\n\r\n" not in answer and (more := self.socket.recv(4_096)):
@@ -39,7 +52,9 @@ class WebSocket:
         }
         self._bytes = b""
 
-    def send(self, payload, opcode=BINARY, final=True, masked=True):
+    def send(
+        self, payload: bytes, opcode: int = BINARY, final: bool = True, masked: bool = True
+    ) -> None:
         head = bytes([final << 7 | opcode])
         size = len(payload)
         head += bytes([masked << 7 | (size if size < 126 else 126)])
@@ -49,7 +64,7 @@ class WebSocket:
             payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
         self.socket.sendall(head + mask + payload)
 
-    def frame(self):
+    def frame(self) -> tuple[int, bytes] | None:
         """The next frame as (opcode, payload), or None at the end."""
         head = self._take(2)
         if head is None:
@@ -57,10 +72,10 @@ class WebSocket:
         assert not head[1] & 0x80, "a server never masks"
         size = head[1] & 0x7F
         if size >= 126:
-            size = int.from_bytes(self._take(2 if size == 126 else 8), "big")
-        return head[0] & 0x0F, self._take(size)
+            size = int.from_bytes(self._take(2 if size == 126 else 8) or b"", "big")
+        return head[0] & 0x0F, self._take(size) or b""
 
-    def _take(self, size):
+    def _take(self, size: int) -> bytes | None:
         while len(self._buffer) < size:
             try:
                 more = self.socket.recv(65_536)
@@ -72,7 +87,7 @@ class WebSocket:
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
 
-    def packet(self, version=5):
+    def packet(self, version: int = 5) -> packets.Packet:
         """The next MQTT packet, put together from binary frames."""
         while True:
             if len(self._bytes) >= 2 and len(self._bytes) >= 2 + self._bytes[1]:
@@ -84,7 +99,7 @@ class WebSocket:
             assert frame[0] in (BINARY, CONTINUATION), "packets travel in binary frames only"
             self._bytes += frame[1]
 
-    def close_code(self):
+    def close_code(self) -> int | None:
         """The code of the server's close frame; None where it just closed."""
         while (frame := self.frame()) is not None:
             if frame[0] == CLOSE:

@@ -79,6 +79,12 @@ class Siege:
     def unique(self) -> str:
         return unique()
 
+    def dial_tls(self) -> Client:
+        """A socket to the TLS listener, on which nothing has been said."""
+        client = Client(self.broker.addresses["tls"])
+        self.clients.append(client)
+        return client
+
     def connect_tls(self, certificate: str = "", listener: str = "tls") -> Client:
         """A good client that comes by TLS."""
         address, tls = self.broker.addresses[listener], client_context(certificate)

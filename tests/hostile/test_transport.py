@@ -295,14 +295,54 @@ def test_tls_handshakes_of_garbage(siege, record):
         "flipped": bytes(byte ^ 0x55 if at > 60 else byte for at, byte in enumerate(hello)),
     }
     for _ in range(size(20, 1_000)):
-        client = Client(siege.broker.addresses["tls"])
-        siege.clients.append(client)
+        client = siege.dial_tls()
         with contextlib.suppress(OSError):
             client.send(streams[record])
             client.socket.shutdown(socket.SHUT_WR)
             while client.socket.recv(65_536):
                 pass
         client.close()
+    siege.connect_tls().ping()
+
+
+@hostile("E8")
+@tls
+def test_tls_handshakes_stopped_half_way(siege):
+    """In the middle of what the client says first, or with the server's answer unread; by a
+    reset, or by an end that leaves the server waiting for more."""
+    hello = client_hello()
+    for at in range(2_000):
+        client = siege.dial_tls()
+        client.send(hello if at % 4 == 0 else hello[: 1 + at % (len(hello) - 1)])
+        if at % 4 == 0:
+            assert client.socket.recv(1) == b"\x16"
+        if at % 2:
+            client.cut()
+        else:
+            client.close()
+    siege.connect_tls().ping()
+
+
+@hostile("E8")
+@tls
+def test_tls_listener_gets_plain_bytes(siege, topic):
+    watcher = siege.watch(topic)
+    for first in (
+        wire.connect(5, "plain") + wire.publish(5, topic, b"plain"),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00" * 10_000,
+        b"\xff" * 10_000,
+        os.urandom(10_000),
+    ):
+        for _ in range(size(10, 1_000)):
+            client = siege.dial_tls()
+            with contextlib.suppress(OSError):
+                client.send(first)
+                client.socket.shutdown(socket.SHUT_WR)
+                while client.socket.recv(65_536):
+                    pass
+            client.close()
+    watcher.expect_nothing(after=siege.connect())
     siege.connect_tls().ping()
 
 

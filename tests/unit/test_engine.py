@@ -54,8 +54,8 @@ def test_an_engine_serves_between_start_and_stop() -> None:
     assert served.addresses() == []
     assert not served.is_running
     served.start()
-    [(scheme, host, port)] = served.addresses()
-    assert (scheme, host) == ("mqtt", "127.0.0.1")
+    [(place, host, port)] = served.addresses()
+    assert (place, host) == (0, "127.0.0.1")
     with socket.create_connection((host, port), timeout=10) as client:
         client.sendall(CONNECT)
         assert client.recv(4) == b"\x20\x02\x00\x00"

@@ -58,11 +58,12 @@ impl Engine {
         py.detach(|| self.0.start()).map_err(os_error)
     }
 
-    /// Scheme, host and port of each listener as bound, in the order of the options.
-    fn addresses(&self) -> Vec<(&'static str, String, u16)> {
+    /// Position, host and port of each listener as bound, in the order of the options; of a
+    /// name that stands for several addresses, each.
+    fn addresses(&self) -> Vec<(u16, String, u16)> {
         let addresses = self.0.addresses().iter();
         addresses
-            .map(|each| (each.scheme.as_str(), each.host(), each.port()))
+            .map(|each| (each.listener, each.host(), each.port()))
             .collect()
     }
 

@@ -22,6 +22,8 @@ const UNSENT_BYTES: u32 = 128 << 10;
 /// Where the engine listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// Position of the listener in the options.
+    pub listener: u16,
     pub scheme: Scheme,
     pub place: Place,
 }
@@ -127,6 +129,7 @@ impl Listeners {
         path: &Path,
     ) -> Result<(), StartError> {
         let address = Address {
+            listener,
             scheme: options.scheme,
             place: Place::Path(path.to_owned()),
         };
@@ -150,6 +153,7 @@ impl Listeners {
             // A name that stands for several addresses gets the same free port on all.
             socket.set_port(port);
             let at = |socket| Address {
+                listener,
                 scheme,
                 place: Place::Network(socket),
             };

@@ -211,9 +211,10 @@ class Broker(Hooking):
     @property
     def addresses(self) -> list[str]:
         """Each listener as bound, `mqtt://127.0.0.1:1883`, in the order of the options."""
+        listeners = self.options.listeners
         return [
-            Listener.model_construct(scheme=scheme, host=host, port=port).url
-            for scheme, host, port in self._engine.addresses()
+            listeners[place].model_copy(update={"host": host, "port": port}).url
+            for place, host, port in self._engine.addresses()
         ]
 
     @property

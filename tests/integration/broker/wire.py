@@ -74,10 +74,10 @@ def acknowledgement(kind: int, packet_identifier: int) -> bytes:
 
 
 class Connection:
-    """A blocking connection to a broker on this machine."""
+    """A blocking connection to a broker on this machine, from the address `source` of it."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+    def __init__(self, port: int, *, source: str = "") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), SECONDS, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unread = bytearray()
 

@@ -41,18 +41,6 @@ async def test_tenants_live_below_their_prefix() -> None:
             assert broker.retained.get("x") is None
 
 
-async def test_a_packet_beyond_its_listeners_limit_ends_the_connection() -> None:
-    listeners = ["mqtt://127.0.0.1:0?max_packet_bytes=100", "mqtt://127.0.0.1:0"]
-    async with Broker(listeners=listeners) as broker:
-        async with client(broker.ports[1]) as free:
-            await free.publish("a", bytes(1000), qos=1)
-        with pytest.raises(aiomqtt.MqttError):
-            # 3.1.1: nobody told this client of the limit.
-            async with client(broker.ports[0], protocol=aiomqtt.ProtocolVersion.V311) as tight:
-                await tight.publish("a", bytes(10), qos=1)
-                await tight.publish("a", bytes(1000), qos=1, timeout=3.0)
-
-
 async def test_each_listener_asks_its_own_authenticators(tmp_path: Path) -> None:
     users = tmp_path / "users.pw"
     users.write_text(f"alice:{CHEAP.hash('a')}\n")
