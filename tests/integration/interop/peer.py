@@ -3,7 +3,7 @@
 Each of `peers/` is a program around one client library. It reads a command a line on its
 standard input and prints an event a line, both JSON:
 
-    {"do": "connect", "port", "version", "client", "clean", "will"}
+    {"do": "connect", "port", "version", "client", "clean", "will", "transport", "files"}
         {"event": "connected", "session_present"}
     {"do": "subscribe", "filter", "qos"}
         {"event": "subscribed"}
@@ -14,12 +14,15 @@ standard input and prints an event a line, both JSON:
     at any time
         {"event": "message", "topic", "payload", "qos", "retain"}
 
+The transport is mqtt, mqtts, ws or wss; `files` are those of its TLS: "ca", "cert", "key".
+
 A command is answered when the broker has answered it: "published" at QoS 2 follows PUBCOMP.
 Being a process, a peer can be killed, which is what fires wills.
 """
 
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Thread
@@ -72,6 +75,8 @@ class Peer:
         *,
         clean: bool = True,
         will: Will | None = None,
+        transport: str = "mqtt",
+        files: Mapping[str, str] | None = None,
     ) -> bool | None:
         """Connect; returns whether the broker had a session, None where the library is silent."""
         answer = self._ask(
@@ -81,6 +86,8 @@ class Peer:
             client=client,
             clean=clean,
             will=None if will is None else vars(will),
+            transport=transport,
+            files=files,
         )
         present: bool | None = answer["session_present"]
         return present

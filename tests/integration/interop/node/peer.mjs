@@ -1,4 +1,5 @@
 // A peer around mqtt.js. Its modules lie where the test command installed them: argument 1.
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
@@ -8,11 +9,12 @@ let client;
 
 const say = (event, values = {}) => console.log(JSON.stringify({ event, ...values }));
 
-function connect({ port, version, client: clientId, clean, will }) {
+function connect({ port, version, client: clientId, clean, will, transport, files }) {
   const level = LEVELS[version];
-  client = mqtt.connect({
-    host: "127.0.0.1",
-    port,
+  const path = transport.startsWith("ws") ? "/mqtt" : "";
+  const contents = Object.entries(files ?? {}).map(([name, file]) => [name, readFileSync(file)]);
+  client = mqtt.connect(`${transport}://127.0.0.1:${port}${path}`, {
+    ...Object.fromEntries(contents),
     protocolVersion: level,
     protocolId: level === 3 ? "MQIsdp" : "MQTT",
     clientId,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import sys
 from typing import Any
 
@@ -40,8 +41,20 @@ async def connect(said: dict[str, Any]) -> gmqtt.Client:
     made.on_connect = lambda c, flags, code, properties: connected.put_nowait(bool(flags))
     made.on_subscribe = lambda c, mid, qos, properties: subscribed.put_nowait(None)
     made.on_message = on_message
-    await made.connect("127.0.0.1", said["port"], version=VERSIONS[version])
+    await made.connect(
+        "127.0.0.1", said["port"], ssl=context(said["files"]), version=VERSIONS[version]
+    )
     say("connected", session_present=await asyncio.wait_for(connected.get(), ANSWER_SECONDS))
+    return made
+
+
+def context(files: dict[str, str] | None) -> ssl.SSLContext | bool:
+    """The TLS of these files; False without any."""
+    if files is None:
+        return False
+    made = ssl.create_default_context(cafile=files["ca"])
+    if "cert" in files:
+        made.load_cert_chain(files["cert"], files["key"])
     return made
 
 

@@ -47,7 +47,10 @@ def connect(said: dict[str, Any]) -> Client:
         client_id=said["client"],
         clean_session=clean_session,
         protocol=protocol,
+        transport="websockets" if said["transport"] in ("ws", "wss") else "tcp",
     )
+    if files := said["files"]:
+        made.tls_set(files["ca"], files.get("cert"), files.get("key"))
     made.on_connect = lambda c, u, flags, reason, p: connected.put(flags.session_present)
     made.on_subscribe = lambda c, u, mid, reasons, p: subscribed.put(None)
     made.on_disconnect = lambda c, u, flags, reason, p: disconnected.put(None)
