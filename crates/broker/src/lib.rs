@@ -61,7 +61,7 @@ pub use key::ConnectionId;
 pub use network::Network;
 pub use options::{Interval, Limits, Options, Protocol, QueueFull, SharedStrategy};
 pub use outbox::Outbox;
-pub use policy::Policy;
+pub use policy::{Policy, RateLimits};
 pub use pressure::Pressure;
 pub use shared::Shared;
 pub use time::Time;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::bans::BanOptions;
 use crate::durability::{Durability, DurabilityRule};
-use crate::policy::Policy;
+use crate::policy::{Policy, RateLimits};
 
 /// The broker's options, as the border hands them over (JSON, same keys).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -145,6 +145,17 @@ pub struct Limits {
     pub topic_alias_maximum: u16,
     /// Topic aliases we set towards a client, at most.
     pub topic_alias_maximum_outgoing: u16,
+}
+
+impl Limits {
+    pub(crate) fn rates(&self) -> RateLimits {
+        RateLimits {
+            messages_in: self.max_messages_per_second_in,
+            bytes_in: self.max_bytes_per_second_in,
+            messages_out: self.max_messages_per_second_out,
+            bytes_out: self.max_bytes_per_second_out,
+        }
+    }
 }
 
 impl Default for Limits {

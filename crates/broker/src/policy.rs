@@ -16,6 +16,37 @@ pub struct Policy {
     pub max_packet_bytes: u32,
     /// 0: as for all.
     pub max_keep_alive_seconds: u16,
+    pub rates: RateLimits,
+}
+
+/// PUBLISH packets, and their bytes, taken from or sent to one client in a second; 0: as for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    pub messages_in: u32,
+    pub bytes_in: u64,
+    pub messages_out: u32,
+    pub bytes_out: u64,
+}
+
+impl RateLimits {
+    /// What holds where both bound the same: the lower of the two.
+    pub(crate) fn lower(self, other: RateLimits) -> RateLimits {
+        RateLimits {
+            messages_in: lower(self.messages_in, other.messages_in),
+            bytes_in: lower(self.bytes_in, other.bytes_in),
+            messages_out: lower(self.messages_out, other.messages_out),
+            bytes_out: lower(self.bytes_out, other.bytes_out),
+        }
+    }
+}
+
+/// The lower of two bounds, of which 0 is none.
+fn lower<T: Ord + Default>(one: T, other: T) -> T {
+    let none = T::default();
+    match one == none || other == none {
+        true => one.max(other),
+        false => one.min(other),
+    }
 }
 
 impl Default for Policy {
@@ -25,6 +56,7 @@ impl Default for Policy {
             maximum_qos: 2,
             max_packet_bytes: 0,
             max_keep_alive_seconds: 0,
+            rates: RateLimits::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use noctule_broker::{Durability, Network, Policy};
+use noctule_broker::{Durability, Network, Policy, RateLimits};
 
 use crate::tls::{ClientCertificates, TlsOptions, TlsVersion};
 use crate::transport::Door;
@@ -50,6 +50,14 @@ pub struct ListenerOptions {
     pub max_packet_bytes: u32,
     /// Longest keep alive; 0: as for all.
     pub max_keep_alive_seconds: u16,
+    /// PUBLISH packets taken from one of its clients a second; 0: as for all.
+    pub max_messages_per_second_in: u32,
+    /// Bytes of PUBLISH taken from one of its clients a second; 0: as for all.
+    pub max_bytes_per_second_in: u64,
+    /// PUBLISH packets sent to one of its clients a second; 0: as for all.
+    pub max_messages_per_second_out: u32,
+    /// Bytes of PUBLISH sent to one of its clients a second; 0: as for all.
+    pub max_bytes_per_second_out: u64,
     /// Addresses and networks of proxies, which begin every connection with a PROXY header.
     #[serde(deserialize_with = "networks")]
     pub proxy_protocol_from: Vec<Network>,
@@ -117,6 +125,10 @@ impl Default for ListenerOptions {
             maximum_qos: 2,
             max_packet_bytes: 0,
             max_keep_alive_seconds: 0,
+            max_messages_per_second_in: 0,
+            max_bytes_per_second_in: 0,
+            max_messages_per_second_out: 0,
+            max_bytes_per_second_out: 0,
             proxy_protocol_from: Vec::new(),
             tls_certificate: Vec::new(),
             tls_key: Vec::new(),
@@ -202,6 +214,12 @@ impl ListenerOptions {
             maximum_qos: self.maximum_qos,
             max_packet_bytes: self.max_packet_bytes,
             max_keep_alive_seconds: self.max_keep_alive_seconds,
+            rates: RateLimits {
+                messages_in: self.max_messages_per_second_in,
+                bytes_in: self.max_bytes_per_second_in,
+                messages_out: self.max_messages_per_second_out,
+                bytes_out: self.max_bytes_per_second_out,
+            },
         }
     }
 

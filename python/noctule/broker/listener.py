@@ -22,6 +22,10 @@ NUMBERS = (
     "max_handshakes",
     "max_packet_bytes",
     "max_keep_alive_seconds",
+    "max_messages_per_second_in",
+    "max_bytes_per_second_in",
+    "max_messages_per_second_out",
+    "max_bytes_per_second_out",
     "maximum_qos",
 )
 
@@ -94,6 +98,22 @@ class Listener(BaseModel):
     max_keep_alive_seconds: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Longest keep alive of this listener's clients, in seconds; 0: no limit but that of all
     listeners."""
+
+    max_messages_per_second_in: Count = 0
+    """PUBLISH packets taken from one client of this listener in a second; 0: no limit but that of
+    all listeners."""
+
+    max_bytes_per_second_in: Annotated[int, Field(ge=0, le=0x7FFF_FFFF_FFFF_FFFF)] = 0
+    """Bytes of PUBLISH packets taken from one client of this listener in a second; 0: no limit but
+    that of all listeners."""
+
+    max_messages_per_second_out: Count = 0
+    """PUBLISH packets sent to one client of this listener in a second; 0: no limit but that of all
+    listeners."""
+
+    max_bytes_per_second_out: Annotated[int, Field(ge=0, le=0x7FFF_FFFF_FFFF_FFFF)] = 0
+    """Bytes of PUBLISH packets sent to one client of this listener in a second; 0: no limit but
+    that of all listeners."""
 
     maximum_qos: Annotated[int, Field(ge=0, le=2)] = 2
     """Highest quality of service of this listener's clients, publishing and subscribing."""

@@ -41,6 +41,27 @@ async def test_tenants_live_below_their_prefix() -> None:
             assert broker.retained.get("x") is None
 
 
+async def test_a_listener_has_rates_of_its_own() -> None:
+    listeners = ["mqtt://127.0.0.1:0?max_messages_per_second_out=5", "mqtt://127.0.0.1:0"]
+    async with Broker(listeners=listeners) as broker:
+        tight, free = broker.ports
+        async with client(tight) as slow, client(free) as quick, client(free) as publisher:
+            for each in (slow, quick):
+                await each.subscribe("t", qos=1)
+            for _ in range(50):
+                await publisher.publish("t", b"x")
+            await publisher.publish("t", b"end", qos=1)
+            counts = []
+            for each in (slow, quick):
+                count = 0
+                while (await next_message(each)).payload != b"end":
+                    count += 1
+                counts.append(count)
+            # What is over the rate at QoS 0 is dropped; a second may end in between.
+            assert 4 <= counts[0] <= 12
+            assert counts[1] == 50
+
+
 async def test_each_listener_asks_its_own_authenticators(tmp_path: Path) -> None:
     users = tmp_path / "users.pw"
     users.write_text(f"alice:{CHEAP.hash('a')}\n")

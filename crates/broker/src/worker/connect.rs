@@ -15,7 +15,7 @@ use crate::connection::{Rates, Stage};
 use crate::durability::Durability;
 use crate::effect::{Event, INTERNAL_PREFIX};
 use crate::key::{ConnectionId, SessionKey};
-use crate::options::Limits;
+use crate::policy::RateLimits;
 use crate::pressure::Pressure;
 use crate::session::{NEVER_EXPIRES, Session, Will};
 use crate::time::Time;
@@ -352,6 +352,7 @@ impl Worker {
         now: Time,
     ) {
         let keep_alive = self.keep_alive(id, connect.keep_alive);
+        let bounds = self.rate_limits(id);
         let shared = self.shared.clone();
         let limits = &shared.options.limits;
         let Some(connection) = self.connection(id) else {
@@ -370,7 +371,7 @@ impl Worker {
             let aliases = aliases.min(limits.topic_alias_maximum_outgoing);
             connection.outgoing_aliases = OutgoingAliases::new(aliases);
         }
-        if let Some(rates) = rates(limits, now) {
+        if let Some(rates) = rates(bounds, now) {
             connection.rare().limits = Some(Box::new(rates));
         }
         let deadline = connection.keep_alive_deadline();
@@ -439,12 +440,12 @@ impl Worker {
     }
 }
 
-fn rates(limits: &Limits, now: Time) -> Option<Rates> {
+fn rates(limits: RateLimits, now: Time) -> Option<Rates> {
     let rates = Rates {
-        messages_in: Bucket::new(u64::from(limits.max_messages_per_second_in), now),
-        bytes_in: Bucket::new(limits.max_bytes_per_second_in, now),
-        messages_out: Bucket::new(u64::from(limits.max_messages_per_second_out), now),
-        bytes_out: Bucket::new(limits.max_bytes_per_second_out, now),
+        messages_in: Bucket::new(u64::from(limits.messages_in), now),
+        bytes_in: Bucket::new(limits.bytes_in, now),
+        messages_out: Bucket::new(u64::from(limits.messages_out), now),
+        bytes_out: Bucket::new(limits.bytes_out, now),
     };
     let Rates {
         messages_in,

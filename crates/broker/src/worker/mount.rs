@@ -9,7 +9,7 @@ use noctule_packets::{
 use super::Worker;
 use crate::key::ConnectionId;
 use crate::message::Parts;
-use crate::policy::{Policy, mounted_filter, mounted_properties};
+use crate::policy::{Policy, RateLimits, mounted_filter, mounted_properties};
 use crate::time::Time;
 
 impl Worker {
@@ -42,6 +42,13 @@ impl Worker {
             None | Some(0) => all,
             Some(most) => most.min(all),
         }
+    }
+
+    /// What one client may send and be sent in a second.
+    pub(super) fn rate_limits(&self, id: ConnectionId) -> RateLimits {
+        let all = self.shared.options.limits.rates();
+        self.policy(id)
+            .map_or(all, |policy| policy.rates.lower(all))
     }
 
     /// A PUBLISH of a client whose names have a prefix.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noctule_broker::{Options, QueueFull};
+use noctule_broker::{Options, Policy, QueueFull, RateLimits};
 use noctule_packets::{PacketType, QoS, Version};
 
 use crate::rig::{Got, Hello, Rig};
@@ -234,6 +234,45 @@ fn a_subscriber_gets_no_more_than_its_rate_and_the_rest_later() {
         received += rig.take_payloads(client).len();
     }
     assert_eq!(received, 60);
+}
+
+#[test]
+fn a_listener_has_rates_of_its_own_and_the_lower_bound_holds() {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.max_messages_per_second_in = 20;
+        let policy = |messages_in, bytes_out| Policy {
+            rates: RateLimits {
+                messages_in,
+                bytes_out,
+                ..RateLimits::default()
+            },
+            ..Policy::default()
+        };
+        options.policies = vec![policy(0, 0), policy(10, 50), policy(1_000, 0)];
+    });
+    let by = |listener| Hello {
+        listener,
+        ..Hello::default()
+    };
+    for (listener, most) in [(0, 20), (1, 10), (2, 20)] {
+        let (client, publisher) = (
+            rig.connect(&format!("c{listener}"), by(0)),
+            rig.connect(&format!("p{listener}"), by(listener)),
+        );
+        rig.listen(client, "a", QOS_0);
+        for _ in 0..100 {
+            rig.publish(publisher, "a", "x", QOS_0);
+        }
+        let received = rig.take_payloads(client).len();
+        assert!((most - 1..=most + 1).contains(&received), "{received}");
+    }
+    let (subscriber, publisher) = (rig.connect("s", by(1)), rig.connect("p", by(0)));
+    rig.listen(subscriber, "b", QOS_1);
+    for _ in 0..20 {
+        rig.publish(publisher, "b", "0123456789", QOS_1);
+    }
+    let received = rig.take_payloads(subscriber).len();
+    assert!((4..=6).contains(&received), "{received} of 10 bytes each");
 }
 
 #[test]
