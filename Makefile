@@ -24,7 +24,7 @@ NODE_PEER := build/interop/node_modules/.package-lock.json
 .DEFAULT_GOAL := help
 .PHONY: help build serve test test-rust simulation torture hostile soak large-state power disk-faults fuzz test-python lint format types \
 	bench bench-durable bench-sizes bench-gil bench-client client-faults client-memory instructions \
-	lock audit sbom conformance docs docs-check generated-check clean
+	lock audit tls-audit sbom conformance docs docs-check generated-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -164,6 +164,15 @@ audit: ## look the pinned versions up in the RustSec and PyPI advisory databases
 	$(CARGO) install --quiet cargo-audit && $(CARGO) audit
 	$(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install --quiet pip-audit
 	build/audit/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
+
+SSLYZE := build/tls-audit/bin/sslyze
+
+$(SSLYZE):
+	$(PYTHON) -m venv build/tls-audit
+	build/tls-audit/bin/python -m pip install --quiet 'sslyze>=6' || { rm -rf build/tls-audit; exit 1; }
+
+tls-audit: build $(SSLYZE) ## have sslyze, and testssl.sh where it is installed, judge TLS as it is by default
+	$(BIN)/python -m tests.integration.listeners.audit $(SSLYZE)
 
 sbom: $(STAMPS)/dependencies ## a wheel with the SBOM of its crates, and the SBOM of the environment, in dist/
 	$(BIN)/maturin build --release --quiet --out dist
