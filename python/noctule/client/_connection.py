@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         events = session.events()
         if events:
             self._owner.handle_events(events)
-        self.flush()
+        self._write()
         if session.phase is Phase.ENDING:
             self.close()
 
@@ -101,9 +101,12 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Writes what the session has to send, unless the transport has enough for now."""
+        """Writes what owner and session have to send, unless the transport has enough for now."""
         self._is_flush_scheduled = False
         self._owner.before_flush()
+        self._write()
+
+    def _write(self) -> None:
         if self._transport is None or self._is_write_paused:
             return
         data = self._session.data_to_send(self._loop.time())

@@ -69,7 +69,7 @@ class Subscription:
         self._is_durable = durable
         self._items: deque[Message] = deque()
         self._held: dict[Message, None] = {}
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
         self._is_blocking = False
         self._ceiling = 0
         self._is_open = False
@@ -210,20 +210,30 @@ class Subscription:
                 raise self._error
             if self._is_ended or not self._is_open:
                 raise StopAsyncIteration
-            if self._waiter is None or self._waiter.done():
-                self._waiter = asyncio.get_running_loop().create_future()
-            # Shielded, because several tasks may take from one queue and wait for this.
-            await asyncio.shield(self._waiter)
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
 
     # --- For the client ---------------------------------------------------------------
 
     def _arrived(self) -> None:
         """Messages have been put into the queue: wakes the program, and keeps the limit."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._waiters:
+            self._wake()
+            if self._items[-1][3]:
+                # Due right behind the woken program, so that one write acknowledges it all.
+                self._client._schedule_flush()
         if len(self._items) >= self._limit:
             self._overflown()
+
+    def _wake(self) -> None:
+        """Wakes all who wait: several tasks may take from one queue."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _overflown(self) -> None:
         items = self._items
@@ -251,9 +261,7 @@ class Subscription:
         """No more messages will come; those in the queue can still be taken."""
         self._is_ended = True
         self._error = self._error or error
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._wake()
         if self._is_blocking:
             self._unblock()
 
