@@ -29,6 +29,9 @@ logger = logging.getLogger("noctule.client")
 OUTBOX_EXPIRY_SECONDS = 7 * 24 * 3600
 """How long a server keeps the session of a client with an outbox, if nothing else is said."""
 
+EXCESS_FACTOR = 16
+"""How far over the receive maximum a server may go before it is left."""
+
 MAX_STORED = 60_000
 """Messages in an outbox on disk, each of which needs a packet identifier of its own."""
 
@@ -171,6 +174,7 @@ class Flow:
             else None,
             use_topic_aliases=options.use_topic_aliases,
             adopt_session=not options.clean_start,
+            receive_excess=(EXCESS_FACTOR - 1) * options.receive_maximum,
             hold_releases=options.outbox is not None,
             resend_unknown=options.resend_unknown,
         )

@@ -33,6 +33,9 @@ class SessionOptions:
     `adopt_session`: whether a session that the server has and the client does not know is
     taken up. [MQTT-3.2.2-4] wants the connection closed; with clean_start=False the program
     may well mean to go on with the session of its last run.
+    `receive_excess`: messages beyond the receive maximum that are taken all the same.
+    Mosquitto 2.0.11 loses count of those that had to wait, and to leave it for that would be
+    to be sent them again. A server that is even less exact gets a DISCONNECT.
     `hold_releases`: PUBREL waits until `release` is called, so that a program can write down
     first that the server has the message.
     `resend_unknown`: whether QoS 2 messages are sent anew when the server has lost the
@@ -55,6 +58,7 @@ class SessionOptions:
     authentication_method: str | None = None
     use_topic_aliases: bool = True
     adopt_session: bool = False
+    receive_excess: int = 0
     hold_releases: bool = False
     resend_unknown: bool = False
 

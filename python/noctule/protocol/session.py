@@ -155,7 +155,7 @@ class ClientSession:
             options.version,
             options.maximum_packet_size,
             options.topic_alias_maximum,
-            options.receive_maximum,
+            self._most_unacknowledged(),
         )
         self._out.append(encoded)
         self._last_sent = self._last_received = now
@@ -172,6 +172,13 @@ class ClientSession:
         if self._is_established:
             return False
         return options.clean_start or self._was_connected
+
+    def _most_unacknowledged(self) -> int:
+        """Before 5.0 a server cannot be told, and only runs out of packet identifiers."""
+        options = self.options
+        if options.version < Version.V5:
+            return 0xFFFF
+        return options.receive_maximum + options.receive_excess
 
     def _connect_properties(self, authentication_data: bytes | None) -> Properties:
         """Those that say something other than their absence would, MQTT 5.0 §3.1.2.11."""

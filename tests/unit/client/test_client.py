@@ -14,6 +14,7 @@ from noctule.client import (
     ClientClosedError,
     Closed,
     Connected,
+    ConnectionEndedError,
     ConnectionFailedError,
     ConnectionRefusedByServerError,
     Credentials,
@@ -495,6 +496,32 @@ async def test_program_that_waits_for_the_server_with_a_full_queue_gets_its_answ
                 await client.publish("b", qos=1)
         assert messages.dropped
         assert len(messages) < 40_000
+
+
+async def test_server_that_goes_a_little_over_the_receive_maximum_is_borne_with() -> None:
+    async with (
+        scripted(flood(80, 1)) as server,
+        connect(server.url, receive_maximum=5, reconnect=None) as client,
+        client.subscribe("a", qos=1, manual_acknowledgement=True) as messages,
+    ):
+        assert len([await messages.next(5) for _ in range(80)]) == 80
+        await client.publish("b", qos=1)
+
+
+async def test_server_that_goes_far_over_the_receive_maximum_is_told_so() -> None:
+    async with scripted(flood(81, 1)) as server:
+        with pytest.raises(ConnectionEndedError, match="receive maximum"):
+            async with (
+                connect(server.url, receive_maximum=5, reconnect=None) as client,
+                client.subscribe("a", qos=1, manual_acknowledgement=True) as messages,
+            ):
+                while await messages.take():
+                    pass
+        await eventually(lambda: isinstance(server.peers[0].seen[-1], Disconnect))
+        assert server.peers[0].seen[-1] == Disconnect(
+            ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+            Properties([(PropertyId.REASON_STRING, "more messages than the receive maximum")]),
+        )
 
 
 async def test_manual_acknowledgement_is_up_to_the_program() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from noctule.protocol import (
@@ -434,6 +436,20 @@ def test_server_that_floods_is_told_so() -> None:
     assert event.reason_code == ReasonCode.RECEIVE_MAXIMUM_EXCEEDED
 
 
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"receive_excess": 3}, 5), ({"version": Version.V3_1_1}, 40)],
+)
+def test_server_that_cannot_count_is_borne_with(options: dict[str, Any], most: int) -> None:
+    """Before 5.0 it was not told how far it may go."""
+    server = Server(receive_maximum=2, **options)
+    server.accept()
+    for identifier in range(1, most + 1):
+        assert only(Message, server.deliver(identifier))
+    server.deliver(most + 1)
+    assert bool(only(Disconnected, server.events)) == (server.version == Version.V5)
+
+
 def test_packets_that_are_too_large_are_refused_by_their_length_alone() -> None:
     server = Server(maximum_packet_size=100)
     server.accept()
@@ -668,3 +684,79 @@ def test_runs_of_messages_are_read_as_single_ones() -> None:
                 (p.topic, p.payload, p.qos, p.retain, p.packet_identifier, p.properties)
                 for p in packets
             ]
+
+
+def test_aliases_and_faults_are_found_within_runs() -> None:
+    def run(*identifiers: int) -> bytes:
+        section = bytes((3, 0x23, 0, 1))
+        return b"".join(
+            b"\x32\x0a\0\x01a" + identifier.to_bytes(2) + section + b"x"
+            for identifier in identifiers
+        )
+
+    server = Server(topic_alias_maximum=1)
+    server.accept()
+    named = server.send_bytes(run(1, 2, 3, 4))
+    short = run(5, 6, 7).replace(b"\x32\x0a\0\x01a", b"\x32\x09\0\0")
+    messages = only(Message, named + server.send_bytes(short))
+    assert [(m.topic, m.packet_identifier) for m in messages] == [("a", n) for n in range(1, 8)]
+    *rest, event = server.send_bytes(run(8, 9, 10, 0, 11))
+    assert [m.packet_identifier for m in only(Message, rest)] == [8, 9, 10]
+    assert isinstance(event, Disconnected)
+    assert event.reason_code == ReasonCode.MALFORMED_PACKET
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 0, 2, 3], [2, 3], [0, 0, 1], [3, 2, 1, 0]])
+@pytest.mark.parametrize("second_qos", [1, 2])
+def test_acknowledging_in_bulk_is_acknowledging_one_by_one(
+    order: list[int], second_qos: int
+) -> None:
+    answers = []
+    for at_once in (True, False):
+        server = Server()
+        server.accept()
+        for identifier in range(1, 5):
+            server.deliver(identifier, qos=second_qos if identifier == 2 else 1)
+        messages = only(Message, server.events)
+        chosen = [messages[index] for index in order]
+        if at_once:
+            server.session.acknowledge_all(chosen)
+        else:
+            for message in chosen:
+                server.session.acknowledge(message)
+        answers.append((server.sent(), server.session.unacknowledged))
+    assert answers[0] == answers[1]
+
+
+def test_acknowledging_in_bulk_leaves_an_earlier_connection_alone() -> None:
+    server = Server()
+    server.accept()
+    [earlier] = only(Message, server.deliver(1))
+    server.lose()
+    server.accept(session_present=True)
+    [message] = only(Message, server.deliver(1, payload=b"other"))
+    server.session.acknowledge_all([earlier])
+    assert not server.sent()
+    server.session.acknowledge_all([message])
+    assert server.sent() == [Puback(1)]
+
+
+def test_acknowledging_in_bulk_sends_what_waited_for_it() -> None:
+    server = Server()
+    server.accept()
+    for identifier in (1, 2):
+        server.deliver(identifier)
+    first, second = only(Message, server.events)
+    server.session.acknowledge(second)
+    assert not server.sent()
+    server.session.acknowledge_all([first])
+    assert server.sent() == [Puback(1), Puback(2)]
+
+
+def test_acknowledging_in_bulk_tells_the_qualities_of_service_apart() -> None:
+    server = Server()
+    server.accept()
+    [_] = server.deliver(1, qos=1)
+    [message] = only(Message, server.deliver(1, qos=2))
+    server.session.acknowledge_all([message])
+    assert server.sent() == [Pubrec(1)]

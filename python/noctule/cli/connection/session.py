@@ -23,6 +23,9 @@ NEVER_EXPIRES = 0xFFFF_FFFF
 RECEIVE_MAXIMUM = 1024
 """Unacknowledged messages towards us; a terminal is slower than a network."""
 
+RECEIVE_EXCESS = 15 * RECEIVE_MAXIMUM
+"""What Mosquitto 2.0.11 may send beyond that."""
+
 RETAIN_HANDLING = {"always": 0, "new": 1, "never": 2}
 
 NEEDS_5 = {
@@ -48,6 +51,7 @@ def session_options(settings: Settings, default: Version = Version.V3_1_1) -> Se
         keep_alive=settings.keep_alive,
         session_expiry_interval=_expiry(settings, given),
         receive_maximum=integer(given, PropertyId.RECEIVE_MAXIMUM, RECEIVE_MAXIMUM),
+        receive_excess=RECEIVE_EXCESS,
         send_maximum=settings.max_inflight,
         maximum_packet_size=integer(given, PropertyId.MAXIMUM_PACKET_SIZE, 0) or None,
         topic_alias_maximum=integer(given, PropertyId.TOPIC_ALIAS_MAXIMUM, 0),
