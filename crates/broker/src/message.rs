@@ -50,6 +50,23 @@ pub(crate) struct Parts<'a> {
     pub payload: &'a [u8],
 }
 
+impl<'a> Parts<'a> {
+    pub fn len(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.payload.len()
+    }
+
+    /// Appends the parts in the form of a PUBLISH body without a packet identifier, and
+    /// with nothing before its properties.
+    #[inline]
+    pub fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.reserve(2 + self.len());
+        bytes.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(self.topic);
+        bytes.extend_from_slice(self.properties);
+        bytes.extend_from_slice(self.payload);
+    }
+}
+
 impl Message {
     pub(crate) fn new(head: Head, parts: Parts<'_>) -> Message {
         let properties_start = parts.topic.len();

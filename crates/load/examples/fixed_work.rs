@@ -32,6 +32,8 @@ struct Workload {
     topics: usize,
     payload: usize,
     retain: bool,
+    /// Publishers live on the first, subscribers on the last.
+    workers: usize,
 }
 
 const DEFAULT: Workload = Workload {
@@ -43,9 +45,10 @@ const DEFAULT: Workload = Workload {
     topics: 10,
     payload: 64,
     retain: false,
+    workers: 1,
 };
 
-const WORKLOADS: [Workload; 9] = [
+const WORKLOADS: [Workload; 11] = [
     Workload {
         name: "qos0",
         ..DEFAULT
@@ -87,6 +90,18 @@ const WORKLOADS: [Workload; 9] = [
         name: "mixed-qos1",
         topics: 1_000,
         qos: QoS::AtLeastOnce,
+        ..DEFAULT
+    },
+    Workload {
+        name: "crossing-qos0",
+        workers: 2,
+        ..DEFAULT
+    },
+    Workload {
+        name: "crossing-mixed-qos1",
+        topics: 1_000,
+        qos: QoS::AtLeastOnce,
+        workers: 2,
         ..DEFAULT
     },
     Workload {
@@ -132,7 +147,8 @@ fn main() -> ExitCode {
 /// A broker and its clients.
 struct Bench {
     workload: &'static Workload,
-    worker: Worker,
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
     /// The publishers, then the subscribers.
     clients: Vec<ConnectionId>,
     topics: Vec<String>,
@@ -147,10 +163,14 @@ struct Bench {
 
 impl Bench {
     fn new(workload: &'static Workload) -> Bench {
-        let shared: Arc<Shared> = Shared::new(Options::default(), 1, SEED);
+        let count = workload.workers;
+        let shared: Arc<Shared> = Shared::new(Options::default(), count, SEED);
         let mut bench = Bench {
             workload,
-            worker: Worker::new(0, shared),
+            workers: (0..count)
+                .map(|index| Worker::new(index, shared.clone()))
+                .collect(),
+            shared,
             clients: Vec::new(),
             topics: (0..workload.topics)
                 .map(|topic| format!("load/{topic}"))
@@ -174,14 +194,24 @@ impl Bench {
     }
 
     fn connect(&mut self, number: usize) {
-        let id = self.worker.accepted(Peer::default(), DEADLINE, self.now);
+        let home = match number < self.workload.publishers {
+            true => 0,
+            false => self.workload.workers - 1,
+        };
+        let mut names = (number..)
+            .step_by(1_000)
+            .map(|name| format!("client-{name}"));
+        let name = names.find(|name| self.shared.worker_of(name) == home);
+        let name = name.expect("there are names for every worker");
+        let worker = &mut self.workers[home];
+        let id = worker.accepted(Peer::default(), DEADLINE, self.now);
         self.clients.push(id);
         let connect = Connect {
             version: self.workload.version,
             bridge: false,
             clean_start: true,
             keep_alive: 0,
-            client_identifier: &format!("client-{number}"),
+            client_identifier: &name,
             will: None,
             user_name: None,
             password: None,
@@ -189,7 +219,7 @@ impl Bench {
         };
         self.out.clear();
         connect.encode(&mut self.out);
-        self.worker.received(id, &self.out, self.now);
+        worker.received(id, &self.out, self.now);
     }
 
     /// Subscriber j takes topic j modulo the topics, or, where they outnumber the
@@ -225,7 +255,7 @@ impl Bench {
         let id = self.clients[publishers + subscriber];
         self.out.clear();
         subscribe.encode(version, &mut self.out);
-        self.worker.received(id, &self.out, self.now);
+        self.workers[self.workload.workers - 1].received(id, &self.out, self.now);
     }
 
     fn publish(&mut self, number: usize) {
@@ -254,7 +284,7 @@ impl Bench {
 
     fn send_bursts(&mut self) {
         for (id, burst) in self.clients.iter().zip(&mut self.bursts) {
-            self.worker.received(*id, burst, self.now);
+            self.workers[0].received(*id, burst, self.now);
             burst.clear();
         }
     }
@@ -280,19 +310,30 @@ impl Bench {
     /// Takes what the broker writes and answers it, until it is silent.
     fn settle(&mut self) {
         self.now = Time(self.now.0 + 100);
-        self.worker.tick(self.now);
-        while let Some(id) = self.worker.next_dirty() {
-            self.take(id);
-            self.answer(id);
+        let mut batches = Vec::new();
+        for from in (0..self.workers.len()).cycle() {
+            self.workers[from].tick(self.now);
+            while let Some(id) = self.workers[from].next_dirty() {
+                self.take(from, id);
+                self.answer(from, id);
+            }
+            while self.workers[from].next_effect().is_some() {}
+            self.workers[from].take_batches(|to, batch| batches.push((to, batch)));
+            if batches.is_empty() && from + 1 == self.workers.len() {
+                break;
+            }
+            for (to, batch) in batches.drain(..) {
+                self.workers[to].delivered(batch, self.now);
+            }
         }
-        while self.worker.next_effect().is_some() {}
     }
 
     /// Empties an outbox into `incoming`.
-    fn take(&mut self, id: ConnectionId) {
+    fn take(&mut self, worker: usize, id: ConnectionId) {
+        let worker = &mut self.workers[worker];
         self.incoming.clear();
         let mut taken = 0;
-        if let Some(outbox) = self.worker.outbox(id) {
+        if let Some(outbox) = worker.outbox(id) {
             while !outbox.is_empty() {
                 let mut chunks = [IoSlice::new(&[]); 16];
                 let count = outbox.chunks(&mut chunks);
@@ -305,11 +346,11 @@ impl Bench {
                 taken += len;
             }
         }
-        self.worker.written(id, taken, self.now);
+        worker.written(id, taken, self.now);
     }
 
     /// Acknowledges what has come.
-    fn answer(&mut self, id: ConnectionId) {
+    fn answer(&mut self, worker: usize, id: ConnectionId) {
         let incoming = std::mem::take(&mut self.incoming);
         self.out.clear();
         let mut rest = &incoming[..];
@@ -318,7 +359,7 @@ impl Bench {
             self.answer_one(header, &packet[header.header_len..]);
             rest = more;
         }
-        self.worker.received(id, &self.out, self.now);
+        self.workers[worker].received(id, &self.out, self.now);
         self.incoming = incoming;
     }
 

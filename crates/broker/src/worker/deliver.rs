@@ -5,7 +5,7 @@ use noctule_packets::{PropertyBuffer, QoS};
 use super::Worker;
 use super::pen::{Pen, fits};
 use crate::access::Permissions;
-use crate::batch::Item;
+use crate::batch::{Copied, Item};
 use crate::effect::{Effect, Event, INTERNAL_PREFIX};
 use crate::key::SessionKey;
 use crate::message::{Envelope, Head, Message, Parts, remaining_expiry};
@@ -94,7 +94,28 @@ impl Worker {
         }
     }
 
-    /// A message of another worker, for the targets that live here.
+    /// A message of another worker, for the targets that live here: the next of `bytes`.
+    #[inline]
+    pub(super) fn deliver_copied(
+        &mut self,
+        copied: Copied,
+        bytes: &mut &[u8],
+        route: &Route,
+        now: Time,
+    ) {
+        let (body, parts) = copied.take(bytes);
+        let mut publication = Publication {
+            head: copied.head,
+            parts,
+            body: Some(body),
+            message: None,
+            exchange: 0,
+            sequence: copied.sequence,
+        };
+        self.deliver_local(&mut publication, route, now);
+    }
+
+    /// The same, of a message that several workers share.
     pub(super) fn deliver_routed(
         &mut self,
         message: Message,

@@ -213,15 +213,20 @@ impl Worker {
     pub fn take_batches(&mut self, mut send: impl FnMut(usize, Batch)) {
         for worker in 0..self.batches.len() {
             if !self.batches[worker].items.is_empty() {
-                send(worker, std::mem::take(&mut self.batches[worker]));
+                send(worker, self.batches[worker].take());
             }
         }
     }
 
     /// A batch from another worker.
     pub fn delivered(&mut self, batch: Batch, now: Time) {
+        let mut bytes = batch.bytes.as_slice();
         for item in batch.items {
             match item {
+                Item::Copied(copied, route) => {
+                    let route = &batch.routes[route as usize];
+                    self.deliver_copied(copied, &mut bytes, route, now);
+                }
                 Item::Routed {
                     message,
                     sequence,

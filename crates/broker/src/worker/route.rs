@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::Worker;
 use super::deliver::{Publication, Terms};
 use super::record::Place;
-use crate::batch::Item;
+use crate::batch::{COPIED_BYTES, Copied, Item};
 use crate::durability::Durability;
 use crate::group::{Draw, Member};
 use crate::key::SessionKey;
@@ -64,21 +64,30 @@ impl Worker {
         self.deliver_local(publication, route, now);
         for worker in route.workers() {
             if worker != self.index {
-                let message = publication.message().clone();
-                self.send_to_worker(
-                    worker,
-                    Item::Routed {
-                        message,
-                        sequence: publication.sequence,
-                        route: route.clone(),
-                    },
-                );
+                self.hand_over(publication, worker, route);
             }
         }
         for group in &route.groups {
             self.deliver_to_group(publication, group, route.durability, now);
         }
         ReasonCode::SUCCESS
+    }
+
+    /// To the targets that live on another worker.
+    #[inline]
+    fn hand_over(&mut self, publication: &mut Publication<'_>, worker: usize, route: &Arc<Route>) {
+        let (sequence, parts) = (publication.sequence, publication.parts);
+        if publication.message.is_none() && parts.len() <= COPIED_BYTES {
+            let copied = Copied::new(publication.head, sequence, parts);
+            self.batches[worker].copy(copied, parts, route);
+            return;
+        }
+        let item = Item::Routed {
+            message: publication.message().clone(),
+            sequence,
+            route: route.clone(),
+        };
+        self.send_to_worker(worker, item);
     }
 
     /// To one member of a shared group.
