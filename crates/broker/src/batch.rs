@@ -9,8 +9,8 @@ use crate::message::{Head, Message, Parts};
 use crate::outgoing::Outbound;
 use crate::routes::{GroupRoute, Route};
 
-/// Messages up to this size cross as bytes among those of their batch: who gets them
-/// allocates what it keeps, and frees it, itself. Larger ones cross as a reference.
+/// QoS 0 messages up to this size, which nobody is likely to keep, cross as bytes among
+/// those of their batch; larger ones as a reference.
 pub(crate) const COPIED_BYTES: usize = 1 << 10;
 
 /// Things for another worker, in order.
@@ -51,12 +51,11 @@ impl Batch {
     }
 }
 
-/// A message whose bytes are in its batch.
+/// A QoS 0 message whose bytes are in its batch.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Copied {
     pub head: Head,
-    pub sequence: u64,
     topic: u16,
     properties: u16,
     payload: u16,
@@ -64,10 +63,9 @@ pub(crate) struct Copied {
 
 impl Copied {
     #[inline]
-    pub fn new(head: Head, sequence: u64, parts: Parts<'_>) -> Copied {
+    pub fn new(head: Head, parts: Parts<'_>) -> Copied {
         Copied {
             head,
-            sequence,
             topic: parts.topic.len() as u16,
             properties: parts.properties.len() as u16,
             payload: parts.payload.len() as u16,
@@ -92,8 +90,8 @@ impl Copied {
 
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// A message for the targets of its route that live there; its bytes are the next of
-    /// the batch's, the route is named by its place among the batch's.
+    /// A QoS 0 message for the targets of its route that live there; its bytes are the
+    /// next of the batch's, the route is named by its place among the batch's.
     Copied(Copied, u32),
     /// The same, as a reference.
     Routed {

@@ -94,7 +94,8 @@ impl Worker {
         }
     }
 
-    /// A message of another worker, for the targets that live here: the next of `bytes`.
+    /// A QoS 0 message of another worker, for the targets that live here: the next of
+    /// `bytes`.
     #[inline]
     pub(super) fn deliver_copied(
         &mut self,
@@ -110,7 +111,7 @@ impl Worker {
             body: Some(body),
             message: None,
             exchange: 0,
-            sequence: copied.sequence,
+            sequence: 0,
         };
         self.deliver_local(&mut publication, route, now);
     }

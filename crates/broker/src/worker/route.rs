@@ -76,15 +76,18 @@ impl Worker {
     /// To the targets that live on another worker.
     #[inline]
     fn hand_over(&mut self, publication: &mut Publication<'_>, worker: usize, route: &Arc<Route>) {
-        let (sequence, parts) = (publication.sequence, publication.parts);
-        if publication.message.is_none() && parts.len() <= COPIED_BYTES {
-            let copied = Copied::new(publication.head, sequence, parts);
+        let parts = publication.parts;
+        if publication.head.qos == QoS::AtMostOnce
+            && publication.message.is_none()
+            && parts.len() <= COPIED_BYTES
+        {
+            let copied = Copied::new(publication.head, parts);
             self.batches[worker].copy(copied, parts, route);
             return;
         }
         let item = Item::Routed {
             message: publication.message().clone(),
-            sequence,
+            sequence: publication.sequence,
             route: route.clone(),
         };
         self.send_to_worker(worker, item);
