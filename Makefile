@@ -22,7 +22,7 @@ PYTHON_SOURCES := python tools tests examples $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test test-rust simulation torture hostile soak large-state power disk-faults fuzz test-python lint format types \
+.PHONY: help build serve test test-rust simulation torture hostile ipsec soak large-state power disk-faults fuzz test-python lint format types \
 	bench bench-durable bench-sizes bench-gil bench-client client-faults client-memory instructions \
 	lock audit tls-audit sbom conformance docs docs-check generated-check clean
 
@@ -78,6 +78,9 @@ large-state: ## how long 1,000,000 retained messages and 100,000 sessions take t
 hostile: build ## hostile clients at full size; what others felt goes to build/hostile-figures.md
 	mkdir -p build
 	NOCTULE_SOAK=1 NOCTULE_FIGURES=build/hostile-figures.md $(BIN)/python -m pytest -s tests/hostile
+
+ipsec: build ## MQTT through strongSwan between two network namespaces, as root on Linux
+	NOCTULE_TEST_IPSEC=1 $(BIN)/python -m pytest tests/integration/ipsec
 
 soak: build ## mixed traffic, churn, restarts and kills, every promise checked: MINUTES=10
 	$(BIN)/python -m tests.durability.soak $(MINUTES)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,11 +15,19 @@ STOP_SECONDS = 20.0
 
 
 class ServedBroker:
-    """A broker as its users run it. The arguments are those of `noctule serve`."""
+    """A broker as its users run it. The arguments are those of `noctule serve`.
 
-    def __init__(self, *arguments: str, listen: str = "mqtt://127.0.0.1:0") -> None:
+    `within` is a command that runs another, such as `ip netns exec NAME`.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        listen: str = "mqtt://127.0.0.1:0",
+        within: Sequence[str] = (),
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "noctule", "serve", "--listen", listen, *arguments],
+            [*within, sys.executable, "-m", "noctule", "serve", "--listen", listen, *arguments],
             stdout=subprocess.PIPE,
             encoding="utf-8",
             env={k: v for k, v in os.environ.items() if not k.startswith("NOCTULE__")},
