@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 PROGRAMS = Path(__file__).with_name("programs.py")
 CLIENTS = ("noctule", "gmqtt", "paho", "aiomqtt", "amqtt")
@@ -70,20 +71,37 @@ def wait_for(port: int) -> None:
 
 
 def start(
-    client: str, scenario: str, port: int, count: int, python: str = sys.executable
+    client: str,
+    scenario: str,
+    port: int,
+    count: int,
+    python: str = sys.executable,
+    errors: IO[str] | int = subprocess.DEVNULL,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [python, str(PROGRAMS), client, scenario, str(port), str(count)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         text=True,
     )
 
 
 def measure(client: str, scenario: str, port: int, python: str = sys.executable) -> float | None:
-    """Microseconds per message; None if the client did not get there."""
+    """Microseconds per message; None if the client did not get there, with its last words."""
+    with tempfile.TemporaryFile("w+") as errors:
+        used = measure_program(client, scenario, port, python, errors)
+        errors.seek(0)
+        if used is None:
+            words = errors.read().splitlines()[-1:] or ["no answer within a minute"]
+            print(f"{client} {scenario}: {words[0]}", file=sys.stderr)
+        return used
+
+
+def measure_program(
+    client: str, scenario: str, port: int, python: str, errors: IO[str]
+) -> float | None:
     count = COUNTS[client]
-    process = start(client, scenario, port, count, python)
+    process = start(client, scenario, port, count, python, errors)
     assert process.stdout is not None
     feeder = None
     try:
