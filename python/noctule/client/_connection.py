@@ -61,8 +61,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         session = self._session
         session.receive_data(data, self._loop.time())
-        events = session.events()
-        if events:
+        while events := session.events():  # To handle them may make more.
             self._owner.handle_events(events)
         self._write()
         if session.phase is Phase.ENDING:

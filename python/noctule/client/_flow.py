@@ -175,6 +175,7 @@ class Flow:
             use_topic_aliases=options.use_topic_aliases,
             adopt_session=not options.clean_start,
             receive_excess=(EXCESS_FACTOR - 1) * options.receive_maximum,
+            hold_messages=True,
             hold_releases=options.outbox is not None,
             resend_unknown=options.resend_unknown,
         )

@@ -219,6 +219,7 @@ class Life(Filters):
             self._outbox.session(self._session.client_identifier, is_kept)
             self._outbox.sending(lambda: None)
         self._supervisor.accepted(event)
+        self._session.resume()
 
     def _received(self, receipt: Receipt) -> None:
         """PUBREC: written down before PUBREL leaves."""

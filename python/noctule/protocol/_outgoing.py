@@ -53,20 +53,23 @@ class Outgoing:
     # --- The connection ---------------------------------------------------------------
 
     def open(self, version: Version, granted: Granted, use_aliases: bool) -> None:
-        """The server has accepted: what is open goes out again, then what waits.
-
-        With the session gone on, PUBLISH and PUBREL packets are sent again with their
-        identifiers, in their order [MQTT-4.4.0-1] [MQTT-4.6.0-1].
-        """
+        """The server has accepted, and nothing goes out before `resume`."""
         self.encoder.open(version, granted, use_aliases)
         self._version = version
         self._quota = granted.receive_maximum
-        self.is_open = True
         if granted.session_present:
             self.to_resend = deque(self.in_flight)
-            self._resend()
         else:
             self.forget_session()
+
+    def resume(self) -> None:
+        """What is in flight goes out again, then what waits.
+
+        PUBLISH and PUBREL packets of a session that goes on are sent again with their
+        identifiers, in their order [MQTT-4.4.0-1] [MQTT-4.6.0-1].
+        """
+        self.is_open = True
+        self._resend()
         self.send_pending()
 
     def close(self) -> None:
@@ -151,7 +154,11 @@ class Outgoing:
         self.in_flight[identifier] = delivery
 
     def _resend(self) -> None:
-        while self.to_resend and len(self.in_flight) - len(self.to_resend) < self._quota:
+        while (
+            self.is_open
+            and self.to_resend
+            and len(self.in_flight) - len(self.to_resend) < self._quota
+        ):
             identifier = self.to_resend.popleft()
             delivery = self.in_flight.get(identifier)
             if delivery is None:

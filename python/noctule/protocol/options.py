@@ -36,6 +36,8 @@ class SessionOptions:
     `receive_excess`: messages beyond the receive maximum that are taken all the same.
     Mosquitto 2.0.11 loses count of those that had to wait, and to leave it for that would be
     to be sent them again. A server that is even less exact gets a DISCONNECT.
+    `hold_messages`: upon `Connected` messages wait until `resume` is called, so that a program
+    that publishes to its own subscriptions can subscribe first.
     `hold_releases`: PUBREL waits until `release` is called, so that a program can write down
     first that the server has the message.
     `resend_unknown`: whether QoS 2 messages are sent anew when the server has lost the
@@ -59,6 +61,7 @@ class SessionOptions:
     use_topic_aliases: bool = True
     adopt_session: bool = False
     receive_excess: int = 0
+    hold_messages: bool = False
     hold_releases: bool = False
     resend_unknown: bool = False
 

@@ -333,6 +333,14 @@ class ClientSession:
 
     # --- Publishing -------------------------------------------------------------------
 
+    def resume(self) -> None:
+        """Answers `Connected`, with `hold_messages`: messages may go out.
+
+        Those in flight go out again, and then those that wait.
+        """
+        if self.phase is Phase.CONNECTED:
+            self._outgoing.resume()
+
     def check(self, delivery: Delivery) -> None:
         """InvalidArgumentError for what can never be sent, whatever the server offers."""
         self._outgoing.encoder.check(delivery)
@@ -547,6 +555,8 @@ class ClientSession:
         if not granted.session_present:
             self._incoming.forget_session()
         self._outgoing.open(self.options.version, granted, self.options.use_topic_aliases)
+        if not self.options.hold_messages:
+            self.resume()
 
     def _check_session_present(self, connack: Connack) -> None:
         """[MQTT-3.2.2-2] [MQTT-3.2.2-4]"""

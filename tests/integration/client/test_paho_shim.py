@@ -47,6 +47,7 @@ def same(script: str, topic: str, *arguments: str) -> None:
         "offline.py",
         "by_hand.py",
         "failing_callback.py",
+        "in_passing.py",
     ],
 )
 def test_script_does_the_same(broker: RunningBroker, topic: str, script: str) -> None:

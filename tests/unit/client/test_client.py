@@ -296,6 +296,47 @@ async def test_without_its_session_the_client_subscribes_again() -> None:
         )
 
 
+@pytest.mark.parametrize("session_present", [True, False])
+async def test_subscriptions_go_out_before_messages_that_waited(session_present: bool) -> None:
+    """A program that publishes to its own subscription, or awaits an answer, loses nothing."""
+    is_offline = asyncio.Event()
+
+    async def cut(peer: Peer) -> None:
+        await peer.accept()
+        peer.answer(await peer.read())
+        await peer.read()
+        peer.abort()
+
+    async def back(peer: Peer) -> None:
+        await is_offline.wait()
+        await peer.accept(session_present=session_present)
+        await peer.serve()
+
+    async with (
+        scripted(cut, back) as server,
+        connect(server.url, reconnect=FAST) as client,
+        client.subscribe("old"),
+    ):
+        in_flight = await client.enqueue("old", "1", qos=1)
+        await eventually(lambda: not client.is_connected)
+        opening = asyncio.create_task(client.subscribe("new").open())
+        waiting = [await client.enqueue("new", "2", qos=qos) for qos in (0, 1, 2)]
+        is_offline.set()
+        await opening
+        for receipt in (in_flight, *waiting):
+            await receipt
+        sent = [p for p in server.peers[1].seen if isinstance(p, Subscribe | Publish)]
+        first = [isinstance(p, Publish) for p in sent].index(True)
+        wanted = [p.requests[0].topic_filter for p in sent[:first] if isinstance(p, Subscribe)]
+        assert wanted == (["new"] if session_present else ["old", "new"])
+        assert [(p.topic, p.qos) for p in sent[first:] if isinstance(p, Publish)] == [
+            ("old", 1),
+            ("new", 0),
+            ("new", 1),
+            ("new", 2),
+        ]
+
+
 async def test_final_refusal_ends_the_block() -> None:
     async def cut(peer: Peer) -> None:
         await peer.accept()

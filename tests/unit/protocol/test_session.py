@@ -651,6 +651,37 @@ def test_acknowledgements_that_come_in_bulk_are_read_as_single_ones(code: int | 
     assert results[0][0] == [expected] * 4 + [None]
 
 
+@pytest.mark.parametrize("session_present", [True, False])
+def test_messages_are_held_until_the_program_has_subscribed(session_present: bool) -> None:
+    server = Server(hold_messages=True, hold_releases=True)
+    server.accept()
+    server.session.resume()
+    released, again, done = (server.publish(qos=qos) for qos in (2, 1, 1))
+    server.sent()
+    server.send(Pubrec(released.packet_identifier))
+    server.session.release(released)
+    server.lose()
+    server.publish("waits", qos=0)
+    assert not server.accept(session_present=session_present)
+    if session_present:
+        server.send(Pubrec(released.packet_identifier), Puback(done.packet_identifier))
+    else:
+        server.session.withdraw(done)
+    server.publish("after", qos=0)
+    assert not server.sent()
+    server.session.subscribe([SubscriptionRequest("t")])
+    server.session.resume()
+    sent = server.sent()
+    assert isinstance(sent[0], Subscribe)
+    expected = [Pubrel(released.packet_identifier)] if session_present else []
+    assert [p for p in sent[1:] if not isinstance(p, Publish)] == expected
+    assert [(p.topic, p.dup) for p in sent if isinstance(p, Publish)] == [
+        (again.topic, session_present),
+        ("waits", False),
+        ("after", False),
+    ]
+
+
 def test_runs_of_messages_are_read_as_single_ones() -> None:
     """What is alike is read by its beginning; what differs in any byte is not."""
     properties = Properties([(PropertyId.SUBSCRIPTION_IDENTIFIER, 1)])

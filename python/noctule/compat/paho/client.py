@@ -248,6 +248,7 @@ class Client(Settings):
             will=self._will,
             use_topic_aliases=False,
             adopt_session=True,
+            hold_messages=True,
             resend_unknown=True,
         )
 
@@ -265,6 +266,7 @@ class Client(Settings):
             if session is None or connection is None:
                 self._change()
                 return
+            session.resume()  # What `on_connect` has published goes out before.
             session.disconnect(
                 self._network.loop.time(),
                 code,
@@ -588,6 +590,8 @@ class Client(Settings):
         jobs, self._before_connack = self._before_connack, []
         for job in jobs:
             job()
+        if self._session is not None:
+            self._session.resume()
         waiting, self._waiting = self._waiting, deque()
         for delivery in waiting:
             self._publish(delivery)
