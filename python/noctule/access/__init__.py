@@ -14,6 +14,7 @@ from noctule.access.errors import (
 from noctule.access.explain import Explanation, explain
 from noctule.access.function import Function
 from noctule.access.hashing import PasswordChecker, is_checkable
+from noctule.access.keepers import Keeper
 from noctule.access.options import AccessOptions, access_of, directory_of, local_rules
 from noctule.access.password_file import PasswordFile
 from noctule.access.peer import Peer
@@ -33,6 +34,7 @@ __all__ = [
     "Explanation",
     "Function",
     "Identity",
+    "Keeper",
     "Link",
     "Mechanism",
     "PasswordChecker",

@@ -3,12 +3,13 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from noctule.access.chain import Denied, Identity, Link, Mechanism, ask
 from noctule.access.directory import Directory
-from noctule.access.errors import RuleError
+from noctule.access.errors import AccessError, RuleError
+from noctule.access.keepers import KeptFiles, still_stands
 from noctule.access.names import name_of
 from noctule.access.rules import Principal, Rule, effective_rules, engine_rules, rules_from
 from noctule.access.sources import RuleSource, RuleSources
@@ -30,6 +31,14 @@ NOT_AUTHORIZED = 0x87
 BAD_METHOD = 0x8C
 
 logger = logging.getLogger("noctule.access")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """A client that was let in, and why."""
+
+    principal: Principal
+    identity: Identity
 
 
 class Access:
@@ -62,6 +71,7 @@ class Access:
         self._mechanisms = {each.method: each for each in mechanisms}
         self._rules = rules_from(rules)
         self._sources = RuleSources(sources, self._put_in_force)
+        self._files = KeptFiles(self._parts, self._recheck)
         self._groups = {name: frozenset(users) for name, users in (groups or {}).items()}
         self._allow_anonymous = allow_anonymous
         self._anonymous_listeners = frozenset(anonymous_listeners)
@@ -72,8 +82,8 @@ class Access:
         self._sessions: Sessions | None = None
         self._asking: set[asyncio.Task[object]] = set()
         # By client identifier, or by address where the broker makes up the identifier.
-        self._principals: dict[object, Principal] = {}
-        self._most_principals = 1024
+        self._known: dict[object, Known] = {}
+        self._most_known = 1024
         self._tidying: asyncio.Task[None] | None = None
 
     @property
@@ -120,7 +130,8 @@ class Access:
         if isinstance(found, Accept | Challenge | Refuse):
             return found
         identity, data = found
-        return self._accept(request, identity, data)
+        voucher = identity.voucher or mechanism.method
+        return self._accept(request, dataclasses.replace(identity, voucher=voucher), data)
 
     async def _identify(self, request: AuthenticationRequest) -> Identity | Denied:
         links = [link for link in self._links if self._asks(link, request)]
@@ -128,11 +139,18 @@ class Access:
         if verdict is not None:
             return verdict
         nameless = request.user is None and request.password is None
-        welcome = self._allow_anonymous or request.listener in self._anonymous_listeners
         # With nobody to ask, a name is only a word: it is let in like one without.
-        if welcome and (nameless or not links):
+        if self._welcomes(request.listener) and (nameless or not links):
             return Identity(None)
         return Denied(NOT_AUTHORIZED if nameless else BAD_USER_NAME_OR_PASSWORD)
+
+    def _welcomes(self, listener: int) -> bool:
+        """Whether clients may come in there that say nothing about themselves."""
+        return self._allow_anonymous or listener in self._anonymous_listeners
+
+    def _parts(self) -> list[tuple[str, object]]:
+        """Links and mechanisms by the names under which they vouch for clients."""
+        return [(name_of(link), link) for link in self._links] + list(self._mechanisms.items())
 
     def _asks(self, part: object, request: AuthenticationRequest) -> bool:
         chosen = self._chosen.get(request.listener)
@@ -153,15 +171,15 @@ class Access:
         )
 
         def rules() -> list[EngineRule] | None:
-            self._remember(request, principal)
+            self._remember(request, Known(principal, identity))
             return self._bind(principal)
 
         # Bound when the engine is told: rules may change while others are still asked.
         return Accept(data, identity.user, rules, identity.expires_at)
 
-    def _remember(self, request: AuthenticationRequest, principal: Principal) -> None:
-        self._principals[request.client or (request.address, request.port)] = principal
-        if len(self._principals) > self._most_principals and self._tidying is None:
+    def _remember(self, request: AuthenticationRequest, known: Known) -> None:
+        self._known[request.client or (request.address, request.port)] = known
+        if len(self._known) > self._most_known and self._tidying is None:
             self._tidying = asyncio.create_task(self._push())
             self._tidying.add_done_callback(self._tidied)
 
@@ -192,11 +210,13 @@ class Access:
         """The broker has started: sessions it kept get the rules of today."""
         self._sessions = sessions
         self._sources.start()
+        self._files.start()
         await self._push()
 
     async def detach(self) -> None:
         """The broker has stopped."""
         self._sessions = None
+        await self._files.stop()
         await self._sources.close()
         await asyncio.gather(*(link.close() for link in self._links))
 
@@ -218,16 +238,18 @@ class Access:
         """Put all of another access control in force, which is not to be used itself then.
 
         Clients that are just being asked about are still asked in the old way, all others, and
-        the rules of every session, are of the new one.
+        the rules of every session, are of the new one. Whom the new one would not let in any more
+        is disconnected.
         """
         await other._sources.require()
         asking, links, sources = set(self._asking), self._links, self._sources
         self.directory = other.directory
         self._sources = other._sources
         self._sources.tell(self._put_in_force)
+        self._links, self._mechanisms = other._links, other._mechanisms
         if self._sessions is not None:
             self._sources.start()
-        self._links, self._mechanisms = other._links, other._mechanisms
+            self._files.start()
         self._rules, self._groups = other._rules, other._groups
         self._chosen = other._chosen
         self._allow_anonymous = other._allow_anonymous
@@ -235,12 +257,59 @@ class Access:
         await self._push()
         if asking:
             await asyncio.wait(asking)
+        await self._recheck()
         await sources.close()
         await asyncio.gather(*(link.close() for link in links))
 
     async def refresh(self) -> None:
-        """Read the sources of rules now, not when their time has come."""
+        """Read the sources of rules now, not when their time has come, and look at clients again.
+
+        Whose user is gone from a file, a database or a directory server, or has another password
+        there, is disconnected.
+        """
         await self._sources.refresh()
+        await self._recheck()
+
+    async def _recheck(self, vouchers: Collection[str] | None = None) -> None:
+        """Disconnect who would not be let in any more; of some `vouchers`, or of all."""
+        sessions = self._sessions
+        if sessions is None:
+            return
+        verdicts: dict[tuple[object, ...], bool] = {}
+        for client in await sessions.clients():
+            key, known = self._find(client)
+            if not client.connected or known is None:
+                continue
+            identity = known.identity
+            if vouchers is not None and identity.voucher not in vouchers:
+                continue
+            asked = (identity.voucher, identity.user, identity.proof, known.principal.listener)
+            if asked not in verdicts:
+                verdicts[asked] = await self._stands(known)
+            # It may have come in anew meanwhile.
+            if not verdicts[asked] and self._known.get(key) is known:
+                logger.warning(
+                    "client %r of user %r would not be let in any more: disconnected",
+                    client.client,
+                    client.user,
+                )
+                await sessions.disconnect(client.client, NOT_AUTHORIZED)
+
+    async def _stands(self, known: Known) -> bool:
+        """Whether a client would be let in again, as far as can be told without its password."""
+        voucher = known.identity.voucher
+        if voucher is None:
+            return self._welcomes(known.principal.listener)
+        try:
+            for name, part in self._parts():
+                if name == voucher and await still_stands(known.identity, part):
+                    return True
+        except Exception as error:
+            # The text of a driver's error may hold a password.
+            said = error if isinstance(error, AccessError) else type(error).__name__
+            logger.error("%s cannot say whether clients are still its users: %s", voucher, said)
+            return True
+        return False
 
     async def _put_in_force(self, revoked: frozenset[str]) -> None:
         """A source has changed: sessions get other rules, and revoked users go."""
@@ -258,29 +327,35 @@ class Access:
         """
         if self._sessions is None:
             return
-        before = set(self._principals)
+        before = set(self._known)
         clients = await self._sessions.clients()
-        principals: dict[object, Principal] = {}
+        here: dict[object, Known] = {}
         for client in clients:
-            key, principal = self._principal_of(client)
-            principals[key] = principal
+            key, known = self._find(client)
+            if known is not None:
+                here[key] = known
+            principal = self._principal_of(client, known)
             self._sessions.set_permissions(client.client, self._bind_safely(principal))
         if clients:
             # A worker answers in turn, so by now it has taken the rules.
             await self._sessions.clients()
-        if len(self._principals) > self._most_principals:
+        if len(self._known) > self._most_known:
             # Those who came in meanwhile are not among the clients yet.
-            late = {key: each for key, each in self._principals.items() if key not in before}
-            self._principals = principals | late
-            self._most_principals = max(1024, 2 * len(principals))
+            late = {key: each for key, each in self._known.items() if key not in before}
+            self._known = here | late
+            self._most_known = max(1024, 2 * len(here))
 
-    def _principal_of(self, client: Client) -> tuple[object, Principal]:
+    def _find(self, client: Client) -> tuple[object, Known | None]:
+        """What is known of a client, and under which key."""
         for key in (client.client, (client.address, client.port)):
-            known = self._principals.get(key)
-            if known is not None and known.user in (None, client.user):
-                return key, dataclasses.replace(known, client=client.client)
+            known = self._known.get(key)
+            if known is not None and known.principal.user in (None, client.user):
+                return key, known
+        return client.client, None
+
+    def _principal_of(self, client: Client, known: Known | None) -> Principal:
+        if known is not None:
+            return dataclasses.replace(known.principal, client=client.client)
         # A session of an earlier run. A name that nobody vouched for is none.
         user = client.user if self._links or self._mechanisms else None
-        return client.client, Principal(
-            client.client, user, address=client.address, listener=client.listener
-        )
+        return Principal(client.client, user, address=client.address, listener=client.listener)

@@ -1,9 +1,10 @@
 """The ports of the chain: who asks a client for a name and a password, or a mechanism."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
+from noctule.access.names import name_of
 from noctule.access.rules import Rule
 from noctule.broker import Answer, AuthenticationRequest
 
@@ -32,6 +33,10 @@ class Identity:
     """Seconds since 1970."""
     restricted: bool = False
     """Whether it is denied what no rule allows even where there is no rule at all."""
+    proof: object = field(default=None, repr=False, compare=False)
+    """What a `Keeper` holds of the user, to be compared with what it holds later."""
+    voucher: str | None = field(default=None, compare=False)
+    """The link that has said so, by its name; `ask` puts it in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ async def ask(links: Sequence[Link], request: AuthenticationRequest) -> Verdict:
     """
     for link in links:
         verdict = await link.identify(request)
+        if isinstance(verdict, Identity):
+            return replace(verdict, voucher=name_of(link))
         if verdict is not None:
             return verdict
     if request.user is not None:

@@ -86,7 +86,12 @@ class Directory:
         if row is None:
             return None
         right = await self._checker.is_right(record, request.password or b"")
-        return Identity(request.user) if right else DENIED
+        return Identity(request.user, proof=record) if right else DENIED
+
+    async def holds(self, user: str) -> str | None:
+        """The hash of the user, unless the user is disabled."""
+        row = await self._threads.run(self._row, user)
+        return row[0] if row is not None and row[1] else None
 
     async def imitate(self, password: bytes) -> None:
         """Check it against a hash that nobody's password has."""

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from noctule.access.chain import Identity
@@ -61,6 +62,10 @@ class ClearTextFile:
         """The user's; for a name that is nobody's, one that nobody knows."""
         return self._passwords.get(user, self._nobody)
 
+    def held(self, user: str) -> str | None:
+        """The user's; None for nobody's name."""
+        return self._passwords.get(user)
+
 
 class Insecure:
     """What the two have in common: a challenge first, and a warning at the start."""
@@ -83,7 +88,15 @@ class Insecure:
             return Challenge(self.challenge(nonce), state=nonce)
         if not isinstance(request.state, str):
             return Refuse(NOT_AUTHORIZED)
-        return self.check(request.state, request.data or b"") or Refuse(NOT_AUTHORIZED)
+        found = self.check(request.state, request.data or b"")
+        if found is None:
+            return Refuse(NOT_AUTHORIZED)
+        identity, data = found
+        return replace(identity, proof=self._file.held(identity.user or "")), data
+
+    async def holds(self, user: str) -> str | None:
+        """The user's password."""
+        return self._file.held(user)
 
     def challenge(self, nonce: str) -> bytes:
         """What the client is sent."""

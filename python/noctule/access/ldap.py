@@ -88,6 +88,10 @@ class Ldap:
             return None
         return await self._threads.run(self._identify, request.user, request.password or b"")
 
+    async def holds(self, user: str) -> str | None:
+        """The name of the user's entry. Passwords are the server's alone."""
+        return await self._threads.run(self._holds, user)
+
     async def close(self) -> None:
         """End the threads."""
         self._threads.close()
@@ -122,7 +126,21 @@ class Ldap:
             return DENIED
         if plan.user_dn is not None and not self._is_called(entry, user, password):
             return DENIED
-        return Identity(user, frozenset(self._groups(entry, user, password)))
+        return Identity(user, frozenset(self._groups(entry, user, password)), proof=entry)
+
+    def _holds(self, user: str) -> str | None:
+        from ldap3.core.exceptions import LDAPException
+
+        plan = self._plan
+        try:
+            if plan.user_dn is None:
+                return self._find(user)
+            entry = put_in(plan.user_dn, {"%u": escaped_in_name(user)})
+            # Only the user could look for it, with a password that we do not keep.
+            is_there = plan.bind_dn is None or self._is_called(entry, user, None)
+        except LDAPException as error:
+            raise BackEndError(f"the LDAP server failed: {type(error).__name__}") from None
+        return entry if is_there else None
 
     def _find(self, user: str) -> str | None:
         plan = self._plan
@@ -135,7 +153,7 @@ class Ldap:
             return None
         return str(found[0]["dn"])
 
-    def _is_called(self, entry: str, user: str, password: str) -> bool:
+    def _is_called(self, entry: str, user: str, password: str | None) -> bool:
         attribute = self._plan.user_attribute
         with self._searching(entry, password) as connection:
             found = self._search(connection, entry, "(objectClass=*)", attribute, below=False)

@@ -45,11 +45,21 @@ class PasswordFile:
         if record is None:
             return None
         right = await self._checker.is_right(record, request.password or b"")
-        return Identity(request.user) if right else DENIED
+        return Identity(request.user, proof=record) if right else DENIED
 
     async def imitate(self, password: bytes) -> None:
         """Check it against a hash that nobody's password has."""
         await self._checker.is_right(None, password)
+
+    async def holds(self, user: str) -> str | None:
+        """The user's record."""
+        self._read_again()
+        return self._records.get(user)
+
+    def stamp(self) -> Stamp:
+        """That of the file whose users are in force."""
+        self._read_again()
+        return self._stamp
 
     async def close(self) -> None:
         """End the threads."""
@@ -61,6 +71,9 @@ class PasswordFile:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
+        self._read_again()
+
+    def _read_again(self) -> None:
         try:
             stamp = stamp_of(self._file)
             if stamp == self._stamp:

@@ -13,7 +13,7 @@ from scramp import ScramException, ScramMechanism
 
 from noctule.access.chain import Identity, Link, ask
 from noctule.access.errors import PasswordFileError
-from noctule.access.password_file import read_records, stamp_of
+from noctule.access.password_file import Stamp, read_records, stamp_of
 from noctule.access.token import Tokens
 from noctule.broker import Answer, AuthenticationRequest, Challenge, Refuse
 
@@ -63,6 +63,16 @@ class ScramFile:
         self._look()
         return self._users.get(user) or self._made_up(user)
 
+    def held(self, user: str) -> Keys | None:
+        """The user's; None for nobody's name."""
+        self._read_again()
+        return self._users.get(user)
+
+    def stamp(self) -> Stamp:
+        """That of the file whose users are in force."""
+        self._read_again()
+        return self._stamp
+
     def _made_up(self, user: str) -> Keys:
         # What another user's record looks like, or the count would tell that this is none.
         digest = hmac.digest(self._secret, user.encode(), hashlib.sha512)
@@ -80,6 +90,9 @@ class ScramFile:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
+        self._read_again()
+
+    def _read_again(self) -> None:
         try:
             stamp = stamp_of(self._file)
             if stamp == self._stamp:
@@ -121,23 +134,31 @@ class Scram:
         text = (request.data or b"").decode("utf-8", "replace")
         try:
             if first:
-                users: list[str] = []
+                asked: list[tuple[str, Keys]] = []
 
                 def keys(user: str) -> Keys:
-                    users.append(user)
-                    return self._file.keys(user)
+                    asked.append((user, self._file.keys(user)))
+                    return asked[0][1]
 
                 server = self._mechanism.make_server(keys)
                 server.set_client_first(text)
                 answer = server.get_server_first()
-                return Challenge(answer.encode(), state=(server, users[0]))
+                return Challenge(answer.encode(), state=(server, *asked[0]))
             if not isinstance(request.state, tuple):
                 return Refuse(NOT_AUTHORIZED)
-            server, user = request.state
+            server, user, proof = request.state
             server.set_client_final(text)
-            return Identity(user), server.get_server_final().encode()
+            return Identity(user, proof=proof), server.get_server_final().encode()
         except ScramException:
             return Refuse(NOT_AUTHORIZED)
+
+    async def holds(self, user: str) -> Keys | None:
+        """The user's keys."""
+        return self._file.held(user)
+
+    def stamp(self) -> Stamp:
+        """That of the file."""
+        return self._file.stamp()
 
 
 class OAuthBearer:

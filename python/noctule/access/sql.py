@@ -79,9 +79,7 @@ class SqlUsers:
         """The user, if the password is theirs; nothing is known of users without a row."""
         if request.user is None:
             return None
-        rows = await self._database.rows(self._query, user=request.user)
-        # To some databases `ALICE` is `alice`; to rules it is not.
-        rows = [row for row in rows if row.get("name", request.user) == request.user]
+        rows = await self._rows(request.user)
         if not rows:
             return None
         record = record_of(rows[0])
@@ -91,7 +89,17 @@ class SqlUsers:
         right = await self._checker.is_right(record, request.password or b"")
         # A user without a hash has no password that is right.
         groups = texts(listed(rows[0].get("groups")))
-        return Identity(request.user, frozenset(groups)) if right else DENIED
+        return Identity(request.user, frozenset(groups), proof=record) if right else DENIED
+
+    async def holds(self, user: str) -> str | None:
+        """The hash of the user."""
+        rows = await self._rows(user)
+        return record_of(rows[0]) if rows else None
+
+    async def _rows(self, user: str) -> list[Row]:
+        rows = await self._database.rows(self._query, user=user)
+        # To some databases `ALICE` is `alice`; to rules it is not.
+        return [row for row in rows if row.get("name", user) == user]
 
     async def imitate(self, password: bytes) -> None:
         """Check it against a hash that nobody's password has."""

@@ -253,12 +253,26 @@ class Broker(Hooking):
         found = await asyncio.to_thread(self._engine.clients)
         return [Client(**{name: each[name] for name in CLIENT_FIELDS}) for each in found]
 
-    async def disconnect(self, client: str, reason_code: int = ADMINISTRATIVE_ACTION) -> None:
-        """End a client's connection, if it has one; its session stays as it asked for.
+    async def disconnect(
+        self,
+        client: str | None = None,
+        reason_code: int = ADMINISTRATIVE_ACTION,
+        *,
+        user: str | None = None,
+    ) -> None:
+        """End a client's connection, if it has one, or all of a user; sessions stay.
 
-        A 5.0 client is told the reason code, 0x80 or above.
+        A 5.0 client is told the reason code, 0x80 or above. Nobody is kept out by this: see
+        `ban`. ValueError unless one of `client` and `user` is given.
         """
-        self._engine.disconnect(client, reason_code)
+        if (client is None) == (user is None):
+            raise ValueError("say one of client and user")
+        if client is not None:
+            self._engine.disconnect(client, reason_code)
+            return
+        for each in await self.clients():
+            if each.connected and each.user == user:
+                self._engine.disconnect(each.client, reason_code)
 
     def ban(
         self,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from noctule.access import DENIED, AccessError, BackEndError, Identity
+from noctule.access.keepers import still_stands
 from noctule.access.ldap import Ldap, LdapPlan
 from tests.conformance.certificates import folder
 from tests.integration.access.slapd import ADMIN, BASE, SLAPD, slapd
@@ -94,6 +95,20 @@ async def test_unknown_user_may_be_known_to_the_next(url: str) -> None:
     assert await link.identify(replace(REQUEST, password=b"wrong")) == DENIED
     assert await link.identify(replace(REQUEST, user=None)) is None
     await link.close()
+
+
+@pytest.mark.parametrize("user_dn", [None, NAMED.user_dn], ids=["searched", "named"])
+async def test_what_is_held_of_a_user_is_the_entry(url: str, user_dn: str | None) -> None:
+    link = Ldap(replace(SEARCHED, url=url, user_dn=user_dn))
+    identity = await link.identify(REQUEST)
+    assert isinstance(identity, Identity)
+    assert await still_stands(identity, link)
+    assert not await still_stands(replace(identity, user="somebody who has gone"), link)
+    await link.close()
+    nobody_there = Ldap(replace(SEARCHED, url="ldap://127.0.0.1:9", user_dn=user_dn))
+    with pytest.raises(BackEndError):
+        await still_stands(identity, nobody_there)
+    await nobody_there.close()
 
 
 @pytest.mark.parametrize("bind_password", ["wrong", None])

@@ -96,11 +96,17 @@ def test_users_of_another_password_file_come_in(
         (tmp_path / name).write_text(f"{name}:{record}\n", encoding="utf-8")
     file.write_text(f'[access]\npassword_file = "{tmp_path}/first"\n', encoding="utf-8")
     broker = start_broker("--config", str(file), "--durability", "memory")
+    stays = Client(("127.0.0.1", broker.port), client_id="stays until its user is gone")
     for user, other in (("first", "second"), ("second", "first")):
         file.write_text(f'[access]\npassword_file = "{tmp_path}/{user}"\n', encoding="utf-8")
         assert hang_up(broker) == "noctule has read its configuration again"
         with Client(("127.0.0.1", broker.port), client_id=user) as client:
             client.connect(username=user, password=b"secret")
+        if user == "first":
+            stays.connect(username=user, password=b"secret")
+        else:
+            stays.expect_disconnect(NOT_AUTHORIZED)
+            stays.close()
         with Client(("127.0.0.1", broker.port), client_id=other) as client:
             client.send_connect(username=other, password=b"secret")
             client.expect_refusal(0x86, may_just_close=False)

@@ -271,7 +271,7 @@ async def test_clients_that_went_are_forgotten_and_those_that_come_are_not() -> 
         assert isinstance(answer, Accept)
         assert callable(answer.rules)
         answer.rules()
-    await eventually(lambda: len(access._principals) < 1000)
+    await eventually(lambda: len(access._known) < 1000)
     await access.update([{"groups": ["g"], "filter": "b"}])
     # What came with its proof is still known, so the rule is still about it.
     assert filters(sessions.permissions["stays"]) == ["b"]
