@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     pub receive_maximum: u16,
     /// The largest packet the client takes.
     pub maximum_packet_bytes: u32,
+    /// The largest packet it may send, once connected.
+    pub largest_from_client: u32,
     pub last_received: Time,
     pub outbox: Outbox,
     /// The beginning of a packet, or everything unread while paused.
@@ -100,7 +102,7 @@ pub(crate) struct Rates {
 }
 
 impl Connection {
-    pub fn new(peer: Peer, now: Time) -> Connection {
+    pub fn new(peer: Peer, largest_from_client: u32, now: Time) -> Connection {
         Connection {
             peer,
             session: SessionKey::BROKER,
@@ -115,6 +117,7 @@ impl Connection {
             keep_alive: 0,
             receive_maximum: u16::MAX,
             maximum_packet_bytes: u32::MAX,
+            largest_from_client,
             last_received: now,
             outbox: Outbox::default(),
             partial: Vec::new(),

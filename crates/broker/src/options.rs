@@ -40,6 +40,15 @@ impl Options {
         let policy = self.policies.get(usize::from(listener))?;
         (!policy.topic_prefix.is_empty()).then_some(&*policy.topic_prefix)
     }
+
+    /// Bytes of the largest packet that clients of a listener may send.
+    pub(crate) fn max_packet_bytes(&self, listener: u16) -> u32 {
+        let all = self.limits.max_packet_bytes;
+        match self.policies.get(usize::from(listener)) {
+            Some(policy) if policy.max_packet_bytes != 0 => policy.max_packet_bytes.min(all),
+            _ => all,
+        }
+    }
 }
 
 /// Seconds, 10 by default.

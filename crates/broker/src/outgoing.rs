@@ -49,6 +49,29 @@ pub(crate) struct InFlight {
     pub outbound: Option<Outbound>,
 }
 
+/// What is to be known of a message in flight that is done with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settled {
+    pub awaiting: Awaiting,
+    pub sequence: u64,
+    /// Bytes it kept.
+    pub bytes: usize,
+    resend: bool,
+}
+
+impl Settled {
+    #[inline]
+    fn of(in_flight: &InFlight) -> Settled {
+        let outbound = in_flight.outbound.as_ref();
+        Settled {
+            awaiting: in_flight.awaiting,
+            sequence: in_flight.sequence,
+            bytes: outbound.map_or(0, |outbound| outbound.message.size()),
+            resend: in_flight.resend,
+        }
+    }
+}
+
 /// How many settled places may lie behind a message that is never acknowledged
 /// before that one is put aside.
 const LONGEST_RING: usize = 16_384;
@@ -115,9 +138,10 @@ impl Outgoing {
         identifier
     }
 
-    /// Puts a message in flight; returns its packet identifier, the next one.
-    pub fn push(&mut self, outbound: Outbound) -> u16 {
-        let identifier = self.next_identifier();
+    /// Puts a message in flight under the identifier that [`Outgoing::next_identifier`]
+    /// gave last.
+    #[inline]
+    pub fn push(&mut self, outbound: Outbound) {
         let awaiting = match outbound.qos {
             QoS::ExactlyOnce => Awaiting::Pubrec,
             _ => Awaiting::Puback,
@@ -131,7 +155,6 @@ impl Outgoing {
             outbound,
         }));
         self.open += 1;
-        identifier
     }
 
     fn put_first_aside(&mut self) {
@@ -170,31 +193,33 @@ impl Outgoing {
             .map(|(_, found)| found)
     }
 
-    /// Takes a settled message out; its identifier is free again.
+    /// A message is done with; its identifier is free again.
     #[inline]
-    pub fn settle(&mut self, identifier: u16) -> Option<InFlight> {
+    pub fn settle(&mut self, identifier: u16) -> Option<Settled> {
         if identifier == 0 {
             return None;
         }
         let place = self.place(identifier);
-        let found = match self.ring.get_mut(place).and_then(Option::take) {
-            Some(found) => {
+        let settled = match self.ring.get_mut(place) {
+            Some(in_ring @ Some(_)) => {
+                let settled = in_ring.as_ref().map(Settled::of)?;
+                *in_ring = None;
                 if place == 0 {
                     self.drop_settled();
                 }
-                found
+                settled
             }
-            None => {
+            _ => {
                 let index = self
                     .aside
                     .iter()
                     .position(|(each, _)| *each == identifier)?;
-                self.aside.remove(index).1
+                Settled::of(&self.aside.remove(index).1)
             }
         };
         self.open -= 1;
-        self.resends -= u16::from(found.resend);
-        Some(found)
+        self.resends -= u16::from(settled.resend);
+        Some(settled)
     }
 
     /// Puts back what was in flight when the broker ended, under its identifier, to
@@ -306,11 +331,17 @@ mod tests {
         }
     }
 
+    fn push(outgoing: &mut Outgoing, qos: QoS) -> u16 {
+        let identifier = outgoing.next_identifier();
+        outgoing.push(outbound(qos));
+        identifier
+    }
+
     #[test]
     fn identifiers_go_round_without_zero() {
         let mut outgoing = Outgoing::default();
         for round in 0..200_000_u32 {
-            let identifier = outgoing.push(outbound(QoS::AtLeastOnce));
+            let identifier = push(&mut outgoing, QoS::AtLeastOnce);
             assert_eq!(u32::from(identifier), round % 65_535 + 1);
             assert!(outgoing.settle(identifier).is_some());
             assert!(outgoing.settle(identifier).is_none());
@@ -321,9 +352,9 @@ mod tests {
     #[test]
     fn a_message_never_acknowledged_keeps_its_identifier_through_many_rounds() {
         let mut outgoing = Outgoing::default();
-        let stuck = outgoing.push(outbound(QoS::ExactlyOnce));
+        let stuck = push(&mut outgoing, QoS::ExactlyOnce);
         for _ in 0..200_000 {
-            let identifier = outgoing.push(outbound(QoS::AtLeastOnce));
+            let identifier = push(&mut outgoing, QoS::AtLeastOnce);
             assert_ne!(identifier, stuck);
             assert!(outgoing.settle(identifier).is_some());
         }
@@ -339,7 +370,7 @@ mod tests {
     fn resends_come_in_the_order_of_the_first_sending() {
         let mut outgoing = Outgoing::default();
         let identifiers: Vec<u16> = (0..5)
-            .map(|_| outgoing.push(outbound(QoS::AtLeastOnce)))
+            .map(|_| push(&mut outgoing, QoS::AtLeastOnce))
             .collect();
         outgoing.settle(identifiers[2]);
         outgoing.mark_resends();

@@ -48,7 +48,7 @@ const DEFAULT: Workload = Workload {
     workers: 1,
 };
 
-const WORKLOADS: [Workload; 11] = [
+const WORKLOADS: [Workload; 12] = [
     Workload {
         name: "qos0",
         ..DEFAULT
@@ -79,6 +79,14 @@ const WORKLOADS: [Workload; 11] = [
         publishers: 1,
         subscribers: 100,
         topics: 1,
+        ..DEFAULT
+    },
+    Workload {
+        name: "fan-out-qos1",
+        publishers: 1,
+        subscribers: 100,
+        topics: 1,
+        qos: QoS::AtLeastOnce,
         ..DEFAULT
     },
     Workload {

@@ -4,7 +4,7 @@ use noctule_packets::{Acknowledgement, Error, PacketType, Properties, QoS, Reaso
 
 use super::Worker;
 use crate::key::{ConnectionId, SessionKey};
-use crate::outgoing::Awaiting;
+use crate::outgoing::{Awaiting, Settled};
 use crate::time::Time;
 
 impl Worker {
@@ -75,6 +75,7 @@ impl Worker {
         ack: Acknowledgement<'_>,
         now: Time,
     ) -> Result<(), Error> {
+        let observed = self.shared.deliveries_observed();
         let Some((connection, session)) = self.open(id) else {
             return Ok(());
         };
@@ -102,7 +103,17 @@ impl Worker {
             .outgoing
             .get_mut(identifier)
             .map(|in_flight| in_flight.awaiting);
-        if self.shared.deliveries_observed() {
+        if kind == PacketType::Puback && awaiting == Some(Awaiting::Puback) && !observed {
+            // For speed: the session is at hand.
+            if let Some(settled) = session.outgoing.settle(identifier) {
+                session.publish_status();
+                let durable = session.durable;
+                self.account_for(durable, settled);
+            }
+            self.pump(key, now);
+            return Ok(());
+        }
+        if observed {
             self.tell_taken(key, kind, &ack);
         }
         match (kind, awaiting) {
@@ -180,20 +191,25 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
             return;
         };
-        let Some(in_flight) = session.outgoing.settle(identifier) else {
+        let Some(settled) = session.outgoing.settle(identifier) else {
             return;
         };
         session.publish_status();
         let durable = session.durable;
-        let qos = match in_flight.awaiting {
+        self.account_for(durable, settled);
+    }
+
+    #[inline]
+    fn account_for(&mut self, durable: u64, settled: Settled) {
+        let qos = match settled.awaiting {
             Awaiting::Puback => QoS::AtLeastOnce,
             Awaiting::Pubrec | Awaiting::Pubcomp => QoS::ExactlyOnce,
         };
-        self.record_settled(durable, in_flight.sequence, qos);
-        let bytes = in_flight
-            .outbound
-            .map_or(0, |outbound| outbound.message.size());
-        self.counters().messages_stored.subtract(1);
-        self.counters().messages_stored_bytes.subtract(bytes as u64);
+        self.record_settled(durable, settled.sequence, qos);
+        let counters = self.counters();
+        counters.messages_stored.subtract(1);
+        counters
+            .messages_stored_bytes
+            .subtract(settled.bytes as u64);
     }
 }

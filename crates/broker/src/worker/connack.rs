@@ -109,7 +109,8 @@ impl Worker {
         for (property, _) in offers.iter().filter(|(_, offered)| !offered) {
             properties.push_byte(*property, 0);
         }
-        let max_packet_bytes = self.max_packet_bytes(id);
+        let connection = self.connections.get(id.index(), id.generation());
+        let max_packet_bytes = connection.map_or(u32::MAX, |each| each.largest_from_client);
         if max_packet_bytes < noctule_packets::MAX_VARIABLE {
             properties.push_four_byte(PropertyId::MaximumPacketSize, max_packet_bytes);
         }

@@ -147,7 +147,9 @@ impl Worker {
     /// A connection belongs to this worker from now on. Its CONNECT must be
     /// complete by `deadline`.
     pub fn accepted(&mut self, peer: Peer, deadline: Time, now: Time) -> ConnectionId {
-        let (index, generation) = self.connections.insert(Connection::new(peer, now));
+        let largest = self.shared.options.max_packet_bytes(peer.listener);
+        let connection = Connection::new(peer, largest, now);
+        let (index, generation) = self.connections.insert(connection);
         let id = ConnectionId::new(index, generation);
         self.wheel.insert(deadline, Timer::Connect(id));
         id

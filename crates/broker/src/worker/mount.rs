@@ -36,14 +36,6 @@ impl Worker {
             .map_or(all, |policy| policy.maximum_qos.min(all))
     }
 
-    pub(super) fn max_packet_bytes(&self, id: ConnectionId) -> u32 {
-        let all = self.shared.options.limits.max_packet_bytes;
-        match self.policy(id).map(|policy| policy.max_packet_bytes) {
-            None | Some(0) => all,
-            Some(most) => most.min(all),
-        }
-    }
-
     /// What one client may send and be sent in a second.
     pub(super) fn rate_limits(&self, id: ConnectionId) -> RateLimits {
         let all = self.shared.options.limits.rates();

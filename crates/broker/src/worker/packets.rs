@@ -139,6 +139,10 @@ impl Worker {
                 self.end_connection(id, Cause::NOT_CONNECT, now);
                 break;
             }
+            let largest = match connection.stage {
+                Stage::New => self.shared.options.limits.max_connect_packet_bytes,
+                _ => connection.largest_from_client,
+            };
             let header = match FixedHeader::decode(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
@@ -147,7 +151,7 @@ impl Worker {
                     break;
                 }
             };
-            if header.total() > self.largest_packet(id) {
+            if header.total() > largest as usize {
                 self.end_connection(id, Cause::TOO_LARGE, now);
                 break;
             }
@@ -162,18 +166,6 @@ impl Worker {
         }
         self.counters().messages_received.add(packets);
         at
-    }
-
-    fn largest_packet(&mut self, id: ConnectionId) -> usize {
-        let new = self
-            .connection(id)
-            .is_some_and(|connection| connection.stage == Stage::New);
-        let limits = &self.shared.options.limits;
-        if new {
-            limits.max_connect_packet_bytes as usize
-        } else {
-            self.max_packet_bytes(id) as usize
-        }
     }
 
     #[inline]
