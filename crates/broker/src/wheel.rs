@@ -5,11 +5,14 @@ use crate::time::Time;
 /// Width of a place, in microseconds.
 const TICK_MICROS: u64 = 1 << 16;
 const PLACES: usize = 1_024;
+const WORDS: usize = PLACES / 64;
 
 /// Things to be looked at when their time comes. Nothing is ever cancelled: who
 /// is named by a timer that no longer matters ignores it.
 pub(crate) struct Wheel<T> {
     places: Vec<Vec<(Time, T)>>,
+    /// Which places hold anything, a bit each.
+    occupied: [u64; WORDS],
     /// The next place to look at, counted from the beginning of time.
     cursor: u64,
     len: usize,
@@ -19,6 +22,7 @@ impl<T: Copy> Wheel<T> {
     pub fn new() -> Wheel<T> {
         Wheel {
             places: (0..PLACES).map(|_| Vec::new()).collect(),
+            occupied: [0; WORDS],
             cursor: 0,
             len: 0,
         }
@@ -29,7 +33,9 @@ impl<T: Copy> Wheel<T> {
             return;
         }
         let tick = (due.0 / TICK_MICROS).max(self.cursor);
-        self.places[tick as usize % PLACES].push((due, timer));
+        let place = tick as usize % PLACES;
+        self.places[place].push((due, timer));
+        self.occupied[place / 64] |= 1 << (place % 64);
         self.len += 1;
     }
 
@@ -41,24 +47,11 @@ impl<T: Copy> Wheel<T> {
             return;
         }
         // More than one turn of the wheel looks at every place once.
-        let mut left = (target + 1 - self.cursor.min(target + 1)).min(PLACES as u64);
+        let end = (target + 1).min(self.cursor + PLACES as u64);
         let mut tick = self.cursor;
-        while left > 0 {
-            let place = &mut self.places[tick as usize % PLACES];
-            let before = place.len();
-            place.retain(|&(when, timer)| {
-                if when <= now {
-                    due.push(timer);
-                }
-                when > now
-            });
-            self.len -= before - place.len();
-            // What a flood has left behind is given back.
-            if place.capacity() > 64 && place.len() < place.capacity() / 4 {
-                place.shrink_to(64.max(place.len() * 2));
-            }
-            tick += 1;
-            left -= 1;
+        while let Some(next) = self.next_occupied(tick).filter(|&next| next < end) {
+            self.take_due(next as usize % PLACES, now, due);
+            tick = next + 1;
         }
         // The place of this very moment may hold what is due a little later.
         self.cursor = target;
@@ -70,20 +63,52 @@ impl<T: Copy> Wheel<T> {
         if self.len == 0 {
             return None;
         }
-        for ahead in 0..PLACES as u64 {
-            let tick = self.cursor + ahead;
-            let place = &self.places[tick as usize % PLACES];
-            let in_this_turn = |&&(when, _): &&(Time, T)| when.0 / TICK_MICROS <= tick;
-            if let Some(first) = place
-                .iter()
-                .filter(in_this_turn)
-                .map(|&(when, _)| when)
-                .min()
-            {
+        let end = self.cursor + PLACES as u64;
+        let mut tick = self.cursor;
+        while let Some(next) = self.next_occupied(tick).filter(|&next| next < end) {
+            let place = self.places[next as usize % PLACES].iter();
+            let in_this_turn = place.filter(|(when, _)| when.0 / TICK_MICROS <= next);
+            if let Some(first) = in_this_turn.map(|&(when, _)| when).min() {
                 return Some(first);
             }
+            tick = next + 1;
         }
-        Some(Time((self.cursor + PLACES as u64) * TICK_MICROS))
+        Some(Time(end * TICK_MICROS))
+    }
+
+    /// The first tick from this one on whose place holds anything, within one turn.
+    fn next_occupied(&self, tick: u64) -> Option<u64> {
+        let start = tick as usize % PLACES;
+        let (word, bit) = (start / 64, start % 64);
+        let here = self.occupied[word] >> bit;
+        if here != 0 {
+            return Some(tick + u64::from(here.trailing_zeros()));
+        }
+        // Round to the bits before `start` in its own word.
+        (1..=WORDS).find_map(|step| {
+            let bits = self.occupied[(word + step) % WORDS];
+            let ahead = (step * 64 - bit) as u64 + u64::from(bits.trailing_zeros());
+            (bits != 0).then_some(tick + ahead)
+        })
+    }
+
+    fn take_due(&mut self, number: usize, now: Time, due: &mut Vec<T>) {
+        let place = &mut self.places[number];
+        let before = place.len();
+        place.retain(|&(when, timer)| {
+            if when <= now {
+                due.push(timer);
+            }
+            when > now
+        });
+        self.len -= before - place.len();
+        if place.is_empty() {
+            self.occupied[number / 64] &= !(1 << (number % 64));
+        }
+        // What a flood has left behind is given back.
+        if place.capacity() > 64 && place.len() < place.capacity() / 4 {
+            place.shrink_to(64.max(place.len() * 2));
+        }
     }
 }
 
