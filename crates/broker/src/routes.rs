@@ -315,9 +315,11 @@ impl Shared {
     }
 }
 
-/// Topics whose routes a worker remembers. Two topics that fall on one place
-/// take turns, so memory is bounded and nothing has to be evicted.
-const PLACES: usize = 8_192;
+/// Topics whose routes a worker remembers, at first and at most. Two topics that fall on
+/// one place make more places; from the most on they take turns, so memory is bounded and
+/// nothing has to be evicted.
+const FEWEST_PLACES: usize = 32;
+const MOST_PLACES: usize = 8_192;
 
 /// The routes one worker used last, each as old as the subscriptions it was
 /// made from: a look-up is a hash, a comparison and a number that stands still.
@@ -346,9 +348,8 @@ pub(crate) struct Seen {
 
 impl RouteCache {
     pub fn new() -> RouteCache {
-        let places = (0..PLACES).map(|_| None).collect();
         RouteCache {
-            places,
+            places: vacant(FEWEST_PLACES),
             state: FixedState::with_seed(0x6e6f_6374_756c_6521),
         }
     }
@@ -356,7 +357,7 @@ impl RouteCache {
     #[inline]
     pub fn look(&self, topic: &[u8]) -> Seen {
         let hash = self.state.hash_one(topic);
-        let before = match &self.places[hash as usize % PLACES] {
+        let before = match &self.places[self.place_of(hash)] {
             Some(cached) => cached.hash == hash && *cached.topic == *topic,
             None => false,
         };
@@ -369,7 +370,7 @@ impl RouteCache {
     pub fn lend(&mut self, shared: &Shared, topic: &[u8], seen: Seen) -> (Arc<Route>, bool) {
         let changes = shared.subscriptions.generations.changes();
         if seen.before
-            && let Some(cached) = &mut self.places[seen.hash as usize % PLACES]
+            && let Some(cached) = &mut self.places[self.place_of(seen.hash)]
             && cached.changes == changes
             && let Some(route) = cached.route.take()
         {
@@ -388,7 +389,10 @@ impl RouteCache {
         // Stamped before the look-up: a change in between makes it old at once.
         let name = std::str::from_utf8(topic).unwrap_or_default();
         let stamp = shared.subscriptions.generations.stamp(name);
-        let place = &mut self.places[seen.hash as usize % PLACES];
+        if !seen.before && self.places[self.place_of(seen.hash)].is_some() {
+            self.grow();
+        }
+        let place = &mut self.places[self.place_of(seen.hash)];
         let Some(cached) = place.as_mut().filter(|_| seen.before) else {
             let (hash, topic) = (seen.hash, topic.into());
             *place = Some(Cached {
@@ -412,10 +416,60 @@ impl RouteCache {
 
     #[inline]
     pub fn give_back(&mut self, seen: Seen, route: Arc<Route>) {
-        if let Some(cached) = &mut self.places[seen.hash as usize % PLACES]
+        if let Some(cached) = &mut self.places[self.place_of(seen.hash)]
             && cached.hash == seen.hash
         {
             cached.route = Some(route);
+        }
+    }
+
+    /// The number of places is a power of two.
+    #[inline]
+    fn place_of(&self, hash: u64) -> usize {
+        hash as usize & (self.places.len() - 1)
+    }
+
+    /// Topics that had a place of their own keep one.
+    #[cold]
+    fn grow(&mut self) {
+        if self.places.len() >= MOST_PLACES {
+            return;
+        }
+        let more = vacant(self.places.len() * 4);
+        let before = std::mem::replace(&mut self.places, more);
+        for cached in before.into_iter().flatten() {
+            let place = self.place_of(cached.hash);
+            self.places[place] = Some(cached);
+        }
+    }
+}
+
+fn vacant(places: usize) -> Box<[Option<Cached>]> {
+    (0..places).map(|_| None).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn a_few_thousand_topics_have_a_route_each_and_any_number_no_more_places() {
+        let shared = Shared::new(Options::default(), 1, 7);
+        let mut cache = RouteCache::new();
+        let mut look_up = |topic: String| {
+            let seen = cache.look(topic.as_bytes());
+            let (route, known) = cache.lend(&shared, topic.as_bytes(), seen);
+            cache.give_back(seen, route);
+            (known, cache.places.len())
+        };
+        for topic in 0..100 {
+            assert!(!look_up(format!("t/{topic}")).0);
+        }
+        let known = (0..100).filter(|topic| look_up(format!("t/{topic}")).0);
+        assert!(known.count() > 90);
+        for topic in 0..50_000 {
+            assert!(look_up(format!("many/{topic}")).1 <= MOST_PLACES);
         }
     }
 }
