@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use noctule_broker::ConnectionId;
 use noctule_packets::{
-    Acknowledgement, FixedHeader, Packet, PacketType, QoS, Version, check_from_server,
+    Acknowledgement, FixedHeader, Packet, PacketType, Publish, QoS, Version, check_from_server,
 };
+
+use super::around::FORBIDDEN;
 
 pub struct Client {
     pub worker: usize,
@@ -27,7 +29,13 @@ pub struct Client {
     in_flight: Vec<u16>,
     /// What it would answer next.
     owed: VecDeque<(PacketType, u16)>,
-    aliases: Vec<u16>,
+    aliases: Vec<(u16, Box<str>)>,
+    /// Acknowledgements that will come, each kind and identifier in order, and the batch that
+    /// must be on the disk before.
+    expected: Vec<(PacketType, u16, Option<u64>)>,
+    must_be_refused: bool,
+    /// It may not be sent a topic.
+    is_restricted: bool,
 }
 
 /// What a CONNECT announced.
@@ -36,6 +44,10 @@ pub struct Announced {
     pub receive_maximum: u16,
     pub maximum_packet: u32,
     pub topic_alias_maximum: u16,
+    /// It is banned.
+    pub must_be_refused: bool,
+    /// There is a topic that it may not be sent.
+    pub is_restricted: bool,
 }
 
 impl Client {
@@ -57,11 +69,24 @@ impl Client {
             in_flight: Vec::new(),
             owed: VecDeque::new(),
             aliases: Vec::new(),
+            expected: Vec::new(),
+            must_be_refused: announced.must_be_refused,
+            is_restricted: announced.is_restricted,
         }
     }
 
-    /// Takes bytes from the worker.
-    pub fn read(&mut self, bytes: &[u8]) {
+    /// From here on the rules are others.
+    pub fn may_be_sent_anything(&mut self) {
+        self.is_restricted = false;
+    }
+
+    /// A message has been sent that is to be acknowledged, once batch `promised` is on the disk.
+    pub fn expect(&mut self, kind: PacketType, identifier: u16, promised: Option<u64>) {
+        self.expected.push((kind, identifier, promised));
+    }
+
+    /// Takes bytes from the worker, whose batches up to `committed` are on the disk.
+    pub fn read(&mut self, bytes: &[u8], committed: u64) {
         self.unread.extend_from_slice(bytes);
         let unread = std::mem::take(&mut self.unread);
         let mut rest = &unread[..];
@@ -79,6 +104,7 @@ impl Client {
                 self.maximum_packet
             );
             self.take(&packet);
+            self.check_promise(&packet, committed);
             rest = &rest[header.total()..];
         }
         self.unread = rest.to_vec();
@@ -107,11 +133,13 @@ impl Client {
         match packet {
             Packet::Connack(connack) => {
                 self.is_greeted = true;
+                let is_in = connack.reason.0 == 0;
+                assert!(!(is_in && self.must_be_refused), "banned, and let in");
                 self.is_dismissed = connack.reason.0 != 0;
             }
             Packet::Disconnect(_) => self.is_dismissed = true,
             Packet::Publish(publish) => {
-                self.check_alias(packet);
+                self.check_topic(publish);
                 if publish.qos != QoS::AtMostOnce {
                     self.hold(publish.packet_identifier, publish.qos, publish.dup);
                 }
@@ -149,20 +177,43 @@ impl Client {
         self.owed.push_back((kind, identifier));
     }
 
-    /// An alias is within the maximum, and known before it stands alone.
-    fn check_alias(&mut self, packet: &Packet<'_>) {
-        let Packet::Publish(publish) = packet else {
+    /// An acknowledgement says that the message is kept.
+    fn check_promise(&mut self, packet: &Packet<'_>, committed: u64) {
+        let (kind, identifier) = match packet {
+            Packet::Puback(ack) => (PacketType::Puback, ack.packet_identifier),
+            Packet::Pubrec(ack) => (PacketType::Pubrec, ack.packet_identifier),
+            _ => return,
+        };
+        let mut expected = self.expected.iter();
+        let found = expected.position(|each| (each.0, each.1) == (kind, identifier));
+        let Some(found) = found.filter(|_| self.is_known) else {
+            assert!(!self.is_known, "{packet:?} for nothing");
             return;
         };
-        let alias = noctule_packets::PropertyId::TopicAlias;
-        let Some(alias) = publish.properties.two_byte(alias) else {
-            assert!(!publish.topic.is_empty(), "neither a name nor an alias");
-            return;
-        };
-        assert!(alias <= self.topic_alias_maximum, "alias {alias}");
-        match publish.topic.is_empty() {
-            true => assert!(self.aliases.contains(&alias), "alias {alias} is unknown"),
-            false => self.aliases.push(alias),
+        if let (_, _, Some(promised)) = self.expected.remove(found) {
+            assert!(
+                promised <= committed,
+                "{packet:?} promises batch {promised}, and {committed} is on the disk"
+            );
         }
+    }
+
+    /// An alias is within the maximum, and known before it stands alone; the topic is one that
+    /// the client may be sent.
+    fn check_topic(&mut self, publish: &Publish<'_>) {
+        let alias = noctule_packets::PropertyId::TopicAlias;
+        let alias = publish.properties.two_byte(alias);
+        let mut topic = publish.topic;
+        if let Some(alias) = alias {
+            assert!(alias <= self.topic_alias_maximum, "alias {alias}");
+            if !topic.is_empty() {
+                self.aliases.push((alias, topic.into()));
+            }
+            let known = self.aliases.iter().rfind(|each| each.0 == alias);
+            topic = &known.expect("an alias that stands alone is known").1;
+        }
+        assert!(!topic.is_empty(), "neither a name nor an alias");
+        let is_forbidden = self.is_restricted && topic == FORBIDDEN;
+        assert!(!is_forbidden, "the rules do not allow {topic}");
     }
 }
