@@ -79,6 +79,9 @@ counters! {
     /// Messages queued or in flight now.
     messages_stored,
     messages_stored_bytes,
+    /// Bytes that have come and are not carried out: of packets whose rest has not come, and
+    /// of clients that are not read now.
+    partial_bytes,
     /// Connections whose output waits now, and the bytes of it.
     waiting_out,
     waiting_out_bytes,

@@ -10,7 +10,7 @@ use noctule_topics::RetainedTree;
 use parking_lot::{Mutex, RwLock};
 
 use crate::bans::Bans;
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use crate::durability::Durability;
 use crate::group::Group;
 use crate::hooks::Hooks;
@@ -181,12 +181,14 @@ impl Shared {
         &self.memory
     }
 
-    /// Bytes of messages that sessions and retained topics keep.
+    /// Bytes of messages that sessions and retained topics keep, and of packets that are not
+    /// carried out.
     fn stored_bytes(&self) -> u64 {
         let of_sessions = self
             .counters
             .iter()
-            .map(|each| each.messages_stored_bytes.value());
+            .flat_map(|each| [&each.messages_stored_bytes, &each.partial_bytes])
+            .map(Counter::value);
         of_sessions.fold(self.retained_bytes.load(Relaxed), u64::wrapping_add)
     }
 

@@ -10,7 +10,8 @@ const WORDS: usize = PLACES / 64;
 /// Things to be looked at when their time comes. Nothing is ever cancelled: who
 /// is named by a timer that no longer matters ignores it.
 pub(crate) struct Wheel<T> {
-    places: Vec<Vec<(Time, T)>>,
+    /// In groups of 64; those of a group are made when the first is used.
+    places: [Vec<Vec<(Time, T)>>; WORDS],
     /// Which places hold anything, a bit each.
     occupied: [u64; WORDS],
     /// The next place to look at, counted from the beginning of time.
@@ -21,7 +22,7 @@ pub(crate) struct Wheel<T> {
 impl<T: Copy> Wheel<T> {
     pub fn new() -> Wheel<T> {
         Wheel {
-            places: (0..PLACES).map(|_| Vec::new()).collect(),
+            places: [const { Vec::new() }; WORDS],
             occupied: [0; WORDS],
             cursor: 0,
             len: 0,
@@ -34,7 +35,11 @@ impl<T: Copy> Wheel<T> {
         }
         let tick = (due.0 / TICK_MICROS).max(self.cursor);
         let place = tick as usize % PLACES;
-        self.places[place].push((due, timer));
+        let group = &mut self.places[place / 64];
+        if group.is_empty() {
+            group.resize_with(64, Vec::new);
+        }
+        group[place % 64].push((due, timer));
         self.occupied[place / 64] |= 1 << (place % 64);
         self.len += 1;
     }
@@ -66,7 +71,8 @@ impl<T: Copy> Wheel<T> {
         let end = self.cursor + PLACES as u64;
         let mut tick = self.cursor;
         while let Some(next) = self.next_occupied(tick).filter(|&next| next < end) {
-            let place = self.places[next as usize % PLACES].iter();
+            let number = next as usize % PLACES;
+            let place = self.places[number / 64][number % 64].iter();
             let in_this_turn = place.filter(|(when, _)| when.0 / TICK_MICROS <= next);
             if let Some(first) = in_this_turn.map(|&(when, _)| when).min() {
                 return Some(first);
@@ -93,7 +99,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     fn take_due(&mut self, number: usize, now: Time, due: &mut Vec<T>) {
-        let place = &mut self.places[number];
+        let place = &mut self.places[number / 64][number % 64];
         let before = place.len();
         place.retain(|&(when, timer)| {
             if when <= now {

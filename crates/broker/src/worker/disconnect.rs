@@ -127,10 +127,10 @@ impl Worker {
             return;
         };
         connection.stage = Stage::Closing;
-        connection.partial = Vec::new();
         connection.incoming_aliases = None;
         connection.outgoing_aliases = None;
         let key = connection.session;
+        self.take_partial(id);
         self.effects.push_back(Effect::Close(id));
         if stage == Stage::Open {
             self.detach(key, cause, now);

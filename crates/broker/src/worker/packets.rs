@@ -31,6 +31,7 @@ impl Worker {
         connection.last_received = now;
         if connection.paused != 0 {
             connection.partial.extend_from_slice(bytes);
+            self.counters().partial_bytes.add(bytes.len() as u64);
             return;
         }
         if !connection.partial.is_empty() {
@@ -50,7 +51,7 @@ impl Worker {
         if connection.paused != 0 || connection.stage == Stage::Closing {
             return;
         }
-        let bytes = std::mem::take(&mut connection.partial);
+        let bytes = self.take_partial(id);
         self.take_packets(id, &bytes, now);
     }
 
@@ -63,8 +64,28 @@ impl Worker {
         if let Some(connection) = self.connection(id)
             && connection.stage != Stage::Closing
         {
-            connection.partial = bytes[used..].to_vec();
+            self.keep_partial(id, bytes[used..].to_vec());
             self.bound_partial(id, now);
+        }
+    }
+
+    /// What lies there of a connection's packets; it is counted no more.
+    pub(super) fn take_partial(&mut self, id: ConnectionId) -> Vec<u8> {
+        let Some(connection) = self.connection(id) else {
+            return Vec::new();
+        };
+        let partial = std::mem::take(&mut connection.partial);
+        let bytes = partial.len() as u64;
+        self.counters().partial_bytes.subtract(bytes);
+        partial
+    }
+
+    /// Keeps what is to be carried out once more has come, where nothing lay.
+    fn keep_partial(&mut self, id: ConnectionId, partial: Vec<u8>) {
+        let bytes = partial.len() as u64;
+        if let Some(connection) = self.connection(id) {
+            connection.partial = partial;
+            self.counters().partial_bytes.add(bytes);
         }
     }
 
@@ -87,14 +108,13 @@ impl Worker {
         mut bytes: &'a [u8],
         now: Time,
     ) -> Option<&'a [u8]> {
-        let connection = self.connection(id)?;
-        let mut partial = std::mem::take(&mut connection.partial);
+        let mut partial = self.take_partial(id);
         let total = loop {
             match FixedHeader::decode(&partial) {
                 Ok(Some(header)) => break header.total(),
                 Ok(None) => {
                     let Some((&next, rest)) = bytes.split_first() else {
-                        connection.partial = partial;
+                        self.keep_partial(id, partial);
                         return None;
                     };
                     partial.push(next);
@@ -117,7 +137,7 @@ impl Worker {
         // Still incomplete, or paused before it could be carried out.
         partial.drain(..used);
         partial.extend_from_slice(rest);
-        connection.partial = partial;
+        self.keep_partial(id, partial);
         self.bound_partial(id, now);
         None
     }

@@ -366,3 +366,25 @@ fn a_long_packet_that_does_not_come_to_its_end_is_given_up_when_memory_is_short(
     assert_eq!(rig.take(long), [Got::Disconnect(0x97, None)]);
     assert!(!rig.is_closing(short));
 }
+
+#[test]
+fn what_came_of_packets_counts_before_memory_is_measured_again() {
+    const PART: usize = 150 << 10;
+    let mut rig = Rig::new(1, |options| options.limits.max_memory_bytes = 1 << 30);
+    let clients = ["a", "b", "c"].map(|name| rig.connect(name, Hello::default()));
+    let _ = rig.shared.set_memory((1 << 30) - 2 * PART as u64);
+    for client in clients {
+        rig.send_bytes(client, &[0x30, 0x80, 0x80, 0x80, 0x01]);
+        rig.send_bytes(client, &vec![0; PART]);
+    }
+    // There is room for the first one's half packet, and the others' is given back each time.
+    let [a, b, c] = clients;
+    rig.send_bytes(a, &[0; 100]);
+    assert!(!rig.is_closing(a));
+    for client in [b, c] {
+        assert_eq!(rig.take(client), [Got::Disconnect(0x97, None)]);
+    }
+    assert_eq!(rig.statistic("partial_bytes"), 5 + PART as u64 + 100);
+    rig.cut(a);
+    assert_eq!(rig.statistic("partial_bytes"), 0);
+}

@@ -141,6 +141,7 @@ impl World {
             "shared_subscriptions",
             "messages_stored",
             "messages_stored_bytes",
+            "partial_bytes",
         ] {
             assert_eq!(self.statistic(name), 0, "{name} at the end");
         }
