@@ -1,7 +1,6 @@
 //! Ends: of a connection, by whomever and for whatever reason; and of a session.
 
 use noctule_packets::{Disconnect, Error, Packet, PropertyBuffer, PropertyId, ReasonCode, Version};
-use noctule_topics::Filter;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
@@ -253,11 +252,8 @@ impl Worker {
             self.counters().clients_disconnected.subtract(1);
             self.shared.offline.fetch_sub(1, Relaxed);
         }
-        for whole in std::mem::take(&mut session.subscriptions) {
-            if let Ok(filter) = Filter::parse(&whole) {
-                self.remove_subscription(key, &whole, &filter);
-            }
-        }
+        let filters = std::mem::take(&mut session.subscriptions);
+        self.drop_subscriptions(key, filters, now);
         self.forget_stored(&session);
         self.shared.full.write().remove(&key);
         self.leave_to_groups(&mut session);

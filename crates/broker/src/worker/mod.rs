@@ -10,6 +10,7 @@ mod connect;
 mod consult;
 mod deliver;
 mod deny;
+mod departed;
 mod disconnect;
 mod drain;
 mod hold;
@@ -56,6 +57,7 @@ use crate::wheel::Wheel;
 
 use consult::Held;
 use deny::Denials;
+use departed::Departed;
 use disconnect::Cause;
 use drain::Draining;
 use pen::Template;
@@ -98,6 +100,7 @@ pub struct Worker {
     suspects: Suspects,
     draining: Option<Draining>,
     denials: Denials,
+    departed: Departed,
     /// What hooks have been asked about, by number.
     held: HashMap<u64, Held>,
     consultations: u64,
@@ -134,6 +137,7 @@ impl Worker {
             suspects: Suspects::default(),
             draining: None,
             denials: Denials::default(),
+            departed: Departed::default(),
             held: HashMap::new(),
             consultations: 0,
             random: seed | 1,

@@ -28,6 +28,8 @@ pub(super) enum Timer {
     Measure,
     SweepRetained,
     SweepMarks,
+    /// Subscriptions of sessions that have ended are left.
+    Departed,
     /// A hook must have answered.
     Consult(u64),
 }
@@ -63,6 +65,7 @@ impl Worker {
             Timer::SystemTopics => self.publish_system_topics(now),
             Timer::Measure => self.measure(now),
             Timer::SweepMarks => self.sweep_marks(now),
+            Timer::Departed => self.go_on_departing(now),
             Timer::SweepRetained => self.sweep_retained(now),
             Timer::Consult(number) => self.give_up_consulting(number, now),
         }

@@ -213,3 +213,36 @@ fn who_may_not_is_told_so_or_nothing_as_the_operator_wishes() {
         }
     }
 }
+
+#[test]
+fn thousands_of_subscriptions_go_over_several_turns_and_are_gone_at_once_for_everybody() {
+    let mut rig = Rig::new(1, |_| {});
+    let client = rig.connect("c", Hello::default());
+    for at in 0..1_000 {
+        rig.listen(client, &format!("f/{at}"), QoS::AtLeastOnce);
+    }
+    let publisher = rig.connect("p", Hello::default());
+    rig.cut(client);
+    assert_eq!(rig.statistic("subscriptions"), 0);
+    let reasons_of = |rig: &mut Rig| -> Vec<u8> {
+        for at in 0..1_000 {
+            rig.publish(publisher, &format!("f/{at}"), "x", QoS::AtLeastOnce);
+        }
+        let reason = |got| match got {
+            Got::Ack(PacketType::Puback, _, reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        rig.take(publisher).into_iter().map(reason).collect()
+    };
+    // Those still found lead to nobody.
+    let found = |reasons: Vec<u8>| reasons.iter().filter(|&&reason| reason == 0).count();
+    let mut left = vec![found(reasons_of(&mut rig))];
+    while left.last() != Some(&0) {
+        let next = rig.workers[0].next_timeout().expect("something to be done");
+        assert!(next <= rig.now, "nothing is done about what is left");
+        rig.workers[0].tick(rig.now);
+        left.push(found(reasons_of(&mut rig)));
+    }
+    assert_eq!(left, [744, 488, 232, 0]);
+    assert_eq!(rig.statistic("messages_stored"), 0);
+}
