@@ -191,11 +191,10 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     // long as everything else that is done with a message.
     let [a, b, c, d] = mask;
     let twice = [a, b, c, d, a, b, c, d];
+    let wide = u64::from_ne_bytes(twice);
     let mut words = bytes.chunks_exact_mut(8);
-    for word in &mut words {
-        for (byte, mask) in word.iter_mut().zip(twice) {
-            *byte ^= mask;
-        }
+    for word in words.by_ref().filter_map(<[u8]>::first_chunk_mut) {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
     for (byte, mask) in words.into_remainder().iter_mut().zip(twice) {
         *byte ^= mask;
