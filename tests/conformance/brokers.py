@@ -27,6 +27,7 @@ MOST_AT_ONCE = 6
 
 LISTENERS = {
     "websocket": "ws://127.0.0.1:0/mqtt",
+    "compressing": "ws://127.0.0.1:0/mqtt?websocket_compression=true",
     "tls": "mqtts://127.0.0.1:0?tls_certificate={tls}/server.pem&tls_key={tls}/server.key",
     "mutual_tls": "mqtts://127.0.0.1:0?tls_certificate={tls}/server.pem&tls_key={tls}/server.key"
     "&client_certificates=required&client_ca={tls}/authority.pem&crl={tls}/revocations.pem",

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import time
+import zlib
 
 import pytest
 
@@ -243,6 +244,44 @@ def test_websocket_handshakes_that_are_none(siege, head):
 @websockets
 def test_websocket_of_another_protocol(websocket):
     assert "101" not in websocket(protocol="chat").status
+
+
+@hostile("E7")
+@pytest.mark.broker(listeners=("compressing",))
+@pytest.mark.parametrize("bomb", ["packet", "packets", "acknowledged", "garbage", "unfinished"])
+def test_websocket_messages_that_grow_a_thousandfold(siege, topic, bomb):
+    """What comes out is bounded like what comes in clear; and so is what it takes to find out."""
+    watcher, before = siege.watch(topic), siege.broker.resident_bytes()
+    growth = size(8, 64) << 20
+    for _ in range(size(1, 100)):
+        headers = ["Sec-WebSocket-Extensions: permessage-deflate"]
+        one = WebSocket(siege.broker.addresses["compressing"], headers=headers)
+        one.send(wire.connect(5, siege.unique()))
+        assert one.packet().type == "CONNACK"
+        streams = {
+            "packet": b"\x30\xff\xff\xff\x7f" + bytes(growth),
+            "packets": wire.publish(5, "nobody/listens", b"") * (growth // 20),
+            "acknowledged": wire.PINGREQ * (growth // 2),
+            "garbage": b"",
+            "unfinished": bytes(growth),
+        }
+        compress = zlib.compressobj(wbits=-15)
+        packed = compress.compress(streams[bomb]) + compress.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        if bomb == "garbage":
+            packed = os.urandom(1 << 16)
+        one.socket.settimeout(2)
+        with contextlib.suppress(OSError):  # cut in the middle
+            for at in range(0, len(packed), 60_000):
+                opcode = CONTINUATION if at else 0x40 | BINARY
+                final = at + 60_000 >= len(packed) and bomb != "unfinished"
+                one.send(packed[at : at + 60_000], opcode, final)
+        if bomb == "packet":
+            assert one.packet().code == TOO_LARGE
+        if bomb == "garbage":
+            assert one.close_code() in (1002, 1007)
+        assert siege.broker.resident_bytes() - before < 32 << 20
+        one.socket.close()
+    watcher.expect_nothing(after=siege.connect())
 
 
 tls = pytest.mark.broker(listeners=("tls",))

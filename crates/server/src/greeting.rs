@@ -326,8 +326,12 @@ impl Reactor {
             self.worker.closed(id, self.now);
             return;
         }
+        let has_unread = transport.has_unread();
         self.connections
             .insert(Connection::new(transport, ticket, id));
+        if has_unread {
+            self.connections.resume(id);
+        }
         self.worker.received(id, &bytes, self.now);
     }
 

@@ -74,6 +74,8 @@ pub struct ListenerOptions {
     pub websocket_path: String,
     /// Origins of pages that may connect besides those of the same host; `*`: all.
     pub origins: Vec<String>,
+    /// Whether permessage-deflate is agreed to.
+    pub websocket_compression: bool,
 }
 
 /// What is spoken below MQTT.
@@ -139,6 +141,7 @@ impl Default for ListenerOptions {
             alpn: None,
             websocket_path: "/mqtt".into(),
             origins: Vec::new(),
+            websocket_compression: false,
         }
     }
 }
@@ -285,6 +288,7 @@ impl ListenerOptions {
             let keys = [
                 ("websocket_path", self.websocket_path == "/mqtt"),
                 ("origins", self.origins.is_empty()),
+                ("websocket_compression", !self.websocket_compression),
             ];
             return absent(&keys, "it is for ws:// and wss:// alone");
         }
@@ -317,6 +321,7 @@ impl ListenerOptions {
         self.scheme.has_websocket().then(|| Door {
             path: self.websocket_path.clone(),
             origins: self.origins.clone(),
+            compression: self.websocket_compression,
         })
     }
 }

@@ -162,6 +162,11 @@ class Listener(BaseModel):
     """Origins, such as `https://app.example`, of web pages that may connect besides pages of
     the broker's own host; `*`: all pages."""
 
+    websocket_compression: bool = False
+    """Whether messages are compressed (permessage-deflate) for WebSocket clients that offer it.
+    It takes far more processor time than moving them does, and the length of what is sent
+    tells of its content, TLS or not."""
+
     @model_validator(mode="before")
     @classmethod
     def _from_url(cls, value: Any) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "PUBLISH",
     "PUBREC",
     "PUBREL",
+    "SUBACK",
     "Connection",
     "acknowledgement",
     "connect",

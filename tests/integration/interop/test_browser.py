@@ -142,7 +142,7 @@ async def test_page_of_this_host_and_listed_ones_exchange_messages(
     listeners = [
         {"scheme": "ws", "port": 0},
         {"scheme": "wss", "port": 0, **files},
-        {"scheme": "ws", "port": 0, "origins": [listed]},
+        {"scheme": "ws", "port": 0, "origins": [listed], "websocket_compression": True},
     ]
     async with Broker(listeners=listeners) as broker:
         urls = broker.addresses

@@ -21,7 +21,8 @@ SERVER = f"tls_certificate={FOLDER}/server.pem&tls_key={FOLDER}/server.key"
 MUTUAL = f"{SERVER}&client_certificates=required&client_ca={FOLDER}/authority.pem"
 LISTEN = {
     "ws": "ws://127.0.0.1:0/mqtt",
-    "wss": f"wss://127.0.0.1:0/mqtt?{SERVER}",
+    # mqtt.js offers compression wherever it can.
+    "wss": f"wss://127.0.0.1:0/mqtt?{SERVER}&websocket_compression=true",
     "mqtts": f"mqtts://127.0.0.1:0?{MUTUAL}&crl={FOLDER}/revocations.pem",
 }
 FILES = {

@@ -4,6 +4,8 @@ What no good client sends is in tests/conformance/test_websocket.py and tests/ho
 """
 
 import asyncio
+import random
+import zlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,16 +13,20 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.typing import Subprotocol
 
 from noctule.broker import Broker
+from tests.conformance.websocket import BINARY, CONTINUATION, PING, PONG, WebSocket
 from tests.integration.broker import wire
-from tests.integration.broker.wire import CONNACK, PINGRESP, PUBLISH
+from tests.integration.broker.wire import CONNACK, PINGRESP, PUBLISH, SUBACK
 from tests.integration.listeners.secure import SERVER, trusting
 
 WAIT_SECONDS = 30.0
 LISTENER = {"scheme": "ws", "port": 0}
 ORIGIN = "https://app.example"
+COMPRESSED = 0x40 | BINARY
+TAIL = b"\x00\x00\xff\xff"
 
 
 class MqttOverWebSocket:
@@ -162,13 +168,100 @@ async def test_pages_come_in_from_the_same_host_and_listed_origins() -> None:
                 assert (status, "origins" in text) == (403, True)
 
 
-async def test_compression_is_not_agreed_to() -> None:
-    async with (
-        Broker(listeners=[LISTENER]) as broker,
-        opened(broker.addresses[0], compression="deflate") as client,
-    ):
-        assert client.websocket.protocol.extensions == []
-        assert (await client.exchange(wire.connect("client")))[0] == CONNACK
+async def test_compression_is_agreed_to_where_the_listener_says_so() -> None:
+    listeners = [LISTENER, {**LISTENER, "websocket_compression": True}]
+    async with Broker(listeners=listeners) as broker:
+        plain, compressing = broker.addresses
+        for url, offers, agreed in [
+            (plain, "deflate", []),
+            (compressing, "deflate", ["permessage-deflate"]),
+            (compressing, None, []),
+        ]:
+            async with opened(url, compression=offers) as client:
+                extensions = client.websocket.protocol.extensions
+                assert [each.name for each in extensions] == agreed
+                assert (await client.exchange(wire.connect("client")))[0] == CONNACK
+        # This client can be held to a window, and offers that alone: it is not accepted.
+        narrow = [ClientPerMessageDeflateFactory(server_max_window_bits=10)]
+        async with opened(compressing, compression=None, extensions=narrow) as client:
+            assert client.websocket.protocol.extensions == []
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_compressed_messages_come_and_go(scheme: str) -> None:
+    listener = {**(SERVER if scheme == "wss" else {}), **LISTENER, "scheme": scheme}
+    async with Broker(listeners=[{**listener, "websocket_compression": True}]) as broker:
+        url = broker.addresses[0].replace("127.0.0.1", "localhost")
+        given: dict[str, Any] = {"host": "127.0.0.1", "compression": "deflate"}
+        if scheme == "wss":
+            given["ssl"] = trusting()
+        async with opened(url, **given) as client:
+            # In one frame with CONNECT, and more than is taken out at once: it is not forgotten
+            # though nothing else comes.
+            behind = wire.subscribe("a", 0) + wire.publish("a", bytes(800_000))
+            await client.websocket.send(wire.connect("client") + behind)
+            kinds = [(await client.packet())[0] for _ in range(3)]
+            assert kinds == [CONNACK, SUBACK, PUBLISH]
+            payloads = [
+                b"x",
+                b"",
+                b"compresses well " * 100_000,
+                # Does not: it goes in frames as they are.
+                random.Random(1).randbytes(300_000),
+                bytes(800_000),
+            ]
+            for payload in payloads:
+                packet = wire.publish("a", payload)
+                fragments = [packet[at : at + 50_000] for at in range(0, len(packet), 50_000)]
+                for message in (packet, fragments):
+                    assert await client.exchange(message) == (PUBLISH, b"\x00\x01a" + payload)
+                    async with asyncio.timeout(WAIT_SECONDS):
+                        await (await client.websocket.ping())
+            # All at once, and read afterwards.
+            for payload in payloads:
+                await client.websocket.send(wire.publish("a", payload))
+            for payload in payloads:
+                assert await client.packet() == (PUBLISH, b"\x00\x01a" + payload)
+
+
+async def test_compressed_messages_are_shorter_and_others_may_stand_between() -> None:
+    """By hand: what a library hides."""
+
+    def play(address: tuple[str, int]) -> None:
+        offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+        websocket = WebSocket(address, headers=[offer])
+        with websocket.socket:
+            assert "server_no_context_takeover" in websocket.headers["sec-websocket-extensions"]
+            payload, topic = b"to and fro " * 1_000, "a"
+            packet = wire.publish(topic, payload)
+            websocket.send(deflated(wire.connect("client")), COMPRESSED)
+            assert websocket.frame() == (BINARY, b"\x20\x02\x00\x00")
+            # In the middle of a message, and between two.
+            first = deflated(wire.subscribe(topic, 0))
+            websocket.send(first[:4], COMPRESSED, final=False)
+            websocket.send(b"1", PING)
+            assert websocket.frame() == (PONG, b"1")
+            websocket.send(first[4:], CONTINUATION)
+            assert websocket.frame() == (BINARY, b"\x90\x03\x00\x01\x00")
+            websocket.send(b"2", PING)
+            assert websocket.frame() == (PONG, b"2")
+            for message, opcode in ((packet, BINARY), (deflated(packet), COMPRESSED)) * 2:
+                websocket.send(message, opcode)
+                frame = websocket.frame()
+                assert frame is not None
+                assert len(frame[1]) < len(packet) / 10
+                assert zlib.decompressobj(-15).decompress(frame[1] + TAIL) == packet
+
+    listener = {**LISTENER, "websocket_compression": True}
+    async with Broker(listeners=[listener]) as broker:
+        await asyncio.to_thread(play, ("127.0.0.1", broker.port))
+
+
+def deflated(message: bytes) -> bytes:
+    """As permessage-deflate has it: RFC 7692 §7.2.1."""
+    compress = zlib.compressobj(wbits=-15)
+    packed = compress.compress(message) + compress.flush(zlib.Z_SYNC_FLUSH)
+    return packed.removesuffix(TAIL)
 
 
 async def test_either_side_closes_as_the_protocol_wants_it() -> None:

@@ -93,6 +93,14 @@ impl Transport {
         }
     }
 
+    /// Whether a layer holds something that came: read again, for no edge will tell of it.
+    pub fn has_unread(&self) -> bool {
+        match self {
+            Transport::Channel(_) => false,
+            Transport::WebSocket(websocket) => websocket.has_unread(),
+        }
+    }
+
     /// Whether a layer says goodbye at the end.
     pub fn has_farewell(&self) -> bool {
         !matches!(self, Transport::Channel(Channel::Plain(_)))

@@ -14,10 +14,15 @@ const MAX_CONTROL_BYTES: u64 = 125;
 /// Longest head of a client's frame: two bytes, a length of eight, a mask of four.
 const MAX_HEAD_BYTES: usize = 14;
 
+/// Bits of a frame's first byte, RFC 6455 §5.2 and RFC 7692 §6.
+const FINAL: u8 = 0x80;
+const COMPRESSED: u8 = 0x40;
+
 /// Status codes of a close frame, RFC 6455 §7.4.1.
 pub(super) const NORMAL: u16 = 1_000;
 pub(super) const PROTOCOL_ERROR: u16 = 1_002;
 pub(super) const UNSUPPORTED_DATA: u16 = 1_003;
+pub(super) const INVALID_PAYLOAD: u16 = 1_007;
 pub(super) const TOO_BIG: u16 = 1_009;
 
 /// Where a client's stream of frames stands.
@@ -28,6 +33,10 @@ pub(super) struct Decoder {
     frame: Option<Frame>,
     /// A message has begun and not ended.
     is_fragmented: bool,
+    /// It was agreed that messages may be compressed.
+    may_be_compressed: bool,
+    /// The message that began last is.
+    is_compressed: bool,
     /// What a control frame has brought so far.
     control: Vec<u8>,
 }
@@ -36,6 +45,7 @@ pub(super) struct Decoder {
 #[derive(Debug)]
 struct Frame {
     opcode: OpCode,
+    is_final: bool,
     /// Turned so that its first byte is for the next one.
     mask: [u8; 4],
     left: u64,
@@ -46,6 +56,12 @@ struct Frame {
 pub(super) struct Decoded {
     /// Bytes of payload, at the front of what was given.
     pub count: usize,
+    /// Bytes that are done with.
+    pub used: usize,
+    /// The payload is that of a compressed message.
+    pub is_compressed: bool,
+    /// A message ends with it.
+    pub is_message_end: bool,
     /// The payload of the last ping.
     pub ping: Option<Vec<u8>>,
     /// The stream ends here, with this code to be answered; `None`: without one.
@@ -53,11 +69,17 @@ pub(super) struct Decoded {
 }
 
 impl Decoder {
-    /// Takes frames apart and moves their payload together at the front of `bytes`.
+    /// Compressed messages may come from now on.
+    pub fn allow_compression(&mut self) {
+        self.may_be_compressed = true;
+    }
+
+    /// Takes frames apart and moves their payload together at the front of `bytes`: of all of
+    /// them, or, where they may be compressed, as far as one message goes.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Decoded {
         let mut decoded = Decoded::default();
         let mut from = 0;
-        while from < bytes.len() && decoded.end.is_none() {
+        while from < bytes.len() && decoded.end.is_none() && !decoded.is_message_end {
             let Some(frame) = &mut self.frame else {
                 match self.take_head(&bytes[from..]) {
                     Ok(count) => from += count,
@@ -82,6 +104,11 @@ impl Decoder {
             }
             from += count;
             self.complete(&mut decoded);
+        }
+        decoded.used = from;
+        decoded.is_compressed = self.is_compressed;
+        if decoded.is_message_end {
+            self.is_compressed = false;
         }
         decoded
     }
@@ -115,7 +142,10 @@ impl Decoder {
             4 => length > MAX_CONTROL_BYTES,
             _ => length > u64::from(u16::MAX),
         };
-        if head.rsv1 || head.rsv2 || head.rsv3 || !is_shortest {
+        // Only the first frame of a message says that it is compressed, RFC 7692 §6.
+        let begins = matches!(head.opcode, OpCode::Data(kind) if kind != Data::Continue);
+        let is_reserved = head.rsv1 && !(begins && self.may_be_compressed);
+        if is_reserved || head.rsv2 || head.rsv3 || !is_shortest {
             return Err(PROTOCOL_ERROR);
         }
         match head.opcode {
@@ -133,10 +163,14 @@ impl Decoder {
                     return Err(TOO_BIG);
                 }
                 self.is_fragmented = !head.is_final;
+                if begins {
+                    self.is_compressed = head.rsv1;
+                }
             }
         }
         self.frame = Some(Frame {
             opcode: head.opcode,
+            is_final: head.is_final,
             // A client always masks, §5.1; a head without has been refused.
             mask: head.mask.unwrap_or_default(),
             left: length,
@@ -156,7 +190,7 @@ impl Decoder {
             OpCode::Control(Control::Close) => decoded.end = Some(answer_to_close(&self.control)),
             // A pong that was not asked for is allowed, §5.5.3.
             OpCode::Control(_) => self.control = Vec::new(),
-            OpCode::Data(_) => {}
+            OpCode::Data(_) => decoded.is_message_end = self.may_be_compressed && frame.is_final,
         }
     }
 }
@@ -203,7 +237,20 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 
 /// Puts the head of an unmasked, unfragmented frame behind `into`.
 pub(super) fn put_head(into: &mut Vec<u8>, opcode: OpCode, length: usize) {
-    into.push(0x80 | u8::from(opcode));
+    put_first(into, FINAL | u8::from(opcode), length);
+}
+
+/// The head of a whole message that is compressed.
+pub(super) fn put_compressed_head(into: &mut Vec<u8>, length: usize) {
+    put_first(
+        into,
+        FINAL | COMPRESSED | u8::from(OpCode::Data(Data::Binary)),
+        length,
+    );
+}
+
+fn put_first(into: &mut Vec<u8>, first: u8, length: usize) {
+    into.push(first);
     match length {
         0..=125 => into.push(length as u8),
         126..=0xFFFF => {

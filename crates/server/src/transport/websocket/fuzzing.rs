@@ -48,6 +48,7 @@ pub(crate) fn check_opening(request: &[u8]) {
     let door = Door {
         path: "/mqtt".into(),
         origins: vec!["https://app.example".into()],
+        compression: true,
     };
     let Some(end) = opening::end_of_request(request) else {
         return;

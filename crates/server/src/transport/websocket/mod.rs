@@ -2,14 +2,16 @@
 //!
 //! Frames and packets have nothing to do with each other [MQTT-6.0.0-2]: payload is handed on
 //! as it comes, however long its frame is, and everything a turn has to write goes out in one
-//! frame. Compression (permessage-deflate) is never agreed to: it would cost far more
-//! processor time than a message does, and a window for each connection.
+//! frame. Compression (permessage-deflate) is agreed to only where the listener says so: it
+//! costs far more processor time than a message does.
 
+mod deflate;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod opening;
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -17,7 +19,8 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::channel::Channel;
 use super::{Read, Written};
-use frame::Decoder;
+use deflate::Inflater;
+use frame::{Decoded, Decoder};
 pub(crate) use opening::Door;
 
 /// Longest frame sent: a browser hands a message on only when it is complete.
@@ -25,6 +28,9 @@ const FRAME_BYTES: usize = 128 << 10;
 
 /// Pieces of output offered to one write, a frame's head included.
 const CHUNKS_A_WRITE: usize = 66;
+
+/// Bytes of frames read at once where they may be compressed.
+const COMPRESSED_READ_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct WebSocket {
@@ -37,6 +43,28 @@ pub(crate) struct WebSocket {
     frame_left: usize,
     /// To be written once that is done: a pong, a close frame.
     control: Vec<u8>,
+    /// There where compression is agreed to.
+    compression: Option<Box<Compressed>>,
+}
+
+/// What comes in frames that may be compressed, on its way.
+#[derive(Default)]
+struct Compressed {
+    inflater: Inflater,
+    /// Frames that have come and are not taken apart.
+    frames: Vec<u8>,
+}
+
+impl Compressed {
+    fn has_more(&self) -> bool {
+        self.inflater.has_more() || !self.frames.is_empty()
+    }
+}
+
+impl fmt::Debug for Compressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressed").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -58,6 +86,7 @@ impl WebSocket {
             out: Vec::new(),
             frame_left: 0,
             control: Vec::new(),
+            compression: None,
         }
     }
 
@@ -77,10 +106,19 @@ impl WebSocket {
         !self.out.is_empty() || !self.control.is_empty() || self.channel.has_pending()
     }
 
+    /// Whether something that has come waits for the next read: no edge will tell of it.
+    pub fn has_unread(&self) -> bool {
+        let compression = self.compression.as_ref();
+        compression.is_some_and(|compression| compression.has_more())
+    }
+
     pub fn read(&mut self, into: &mut [u8]) -> io::Result<Read> {
         if matches!(self.stage, Stage::Ending) {
             self.stage = Stage::Ended;
             return Ok(Read::Ended);
+        }
+        if let Some(compression) = self.compression.take() {
+            return self.read_compressed(compression, into);
         }
         let (count, drained) = match self.channel.read(into)? {
             Read::Bytes { count, drained } => (count, drained),
@@ -101,7 +139,8 @@ impl WebSocket {
             self.stage = Stage::Ended;
             return Ok(Read::Ended);
         }
-        let drained = drained && !matches!(self.stage, Stage::Ending);
+        let is_over = matches!(self.stage, Stage::Ending);
+        let drained = drained && !is_over && !self.has_unread();
         Ok(Read::Bytes { count, drained })
     }
 
@@ -134,12 +173,98 @@ impl WebSocket {
         self.stage = Stage::Open;
         let behind = end - before;
         let count = bytes.len() - behind;
+        if answer.is_compressed {
+            self.decoder.allow_compression();
+            let frames = bytes[behind..].to_vec();
+            let inflater = Inflater::default();
+            self.compression = Some(Box::new(Compressed { inflater, frames }));
+            return Some(0);
+        }
         bytes.copy_within(behind.., 0);
         Some(self.decode(&mut bytes[..count]))
     }
 
+    /// As [`WebSocket::read`], where messages may be compressed: what one read hands on has an
+    /// end, whatever they grow to, and the rest is for the next one.
+    fn read_compressed(
+        &mut self,
+        mut compression: Box<Compressed>,
+        into: &mut [u8],
+    ) -> io::Result<Read> {
+        let mut drained = false;
+        if !compression.has_more() {
+            let room = into.len().min(COMPRESSED_READ_BYTES);
+            match self.channel.read(&mut into[..room]) {
+                Ok(Read::Bytes {
+                    count,
+                    drained: is_all,
+                }) => {
+                    compression.frames = into[..count].to_vec();
+                    drained = is_all;
+                }
+                other => {
+                    self.compression = Some(compression);
+                    return other;
+                }
+            }
+        }
+        let count = match self.stage {
+            Stage::Open => self.inflate(&mut compression, into),
+            _ => 0,
+        };
+        if !matches!(self.stage, Stage::Open) {
+            *compression = Compressed::default();
+        }
+        drained &= !compression.has_more();
+        self.compression = Some(compression);
+        if self.has_pending() {
+            self.write_own()?;
+        }
+        if matches!(self.stage, Stage::Ending) && count == 0 {
+            self.stage = Stage::Ended;
+            return Ok(Read::Ended);
+        }
+        let drained = drained && !matches!(self.stage, Stage::Ending);
+        Ok(Read::Bytes { count, drained })
+    }
+
+    /// Takes frames apart, and what is in them, until there is no more of them, or no room.
+    fn inflate(&mut self, compression: &mut Compressed, into: &mut [u8]) -> usize {
+        let Compressed { inflater, frames } = compression;
+        let (mut count, mut at) = (0, 0);
+        while count < into.len() && matches!(self.stage, Stage::Open) {
+            if inflater.has_more() {
+                match inflater.inflate(&mut into[count..]) {
+                    Ok(more) => count += more,
+                    Err(code) => self.end(Some(code)),
+                }
+            } else if at < frames.len() {
+                let decoded = self.decoder.decode(&mut frames[at..]);
+                let payload = &frames[at..at + decoded.count];
+                inflater.add(payload, decoded.is_compressed, decoded.is_message_end);
+                at += decoded.used;
+                self.follow(decoded);
+            } else {
+                break;
+            }
+        }
+        match at == frames.len() {
+            // An idle connection holds none.
+            true => *frames = Vec::new(),
+            false => drop(frames.drain(..at)),
+        }
+        count
+    }
+
     fn decode(&mut self, bytes: &mut [u8]) -> usize {
         let decoded = self.decoder.decode(bytes);
+        let count = decoded.count;
+        self.follow(decoded);
+        count
+    }
+
+    /// Does what control frames ask for.
+    fn follow(&mut self, decoded: Decoded) {
         if let Some(payload) = decoded.ping {
             // One pong for several pings is enough (§5.5.3), so a peer that sends pings and
             // reads nothing costs no more than one.
@@ -149,7 +274,6 @@ impl WebSocket {
         if let Some(code) = decoded.end {
             self.end(code);
         }
-        decoded.count
     }
 
     fn end(&mut self, code: Option<u16>) {
@@ -172,6 +296,9 @@ impl WebSocket {
             self.out.append(&mut self.control);
             let offered: usize = chunks.iter().map(|chunk| chunk.len()).sum();
             let length = offered.min(FRAME_BYTES);
+            if self.compression.is_some() {
+                return self.write_compressed(chunks, length);
+            }
             if length > 0 {
                 frame::put_head(&mut self.out, OpCode::Data(Data::Binary), length);
                 self.frame_left = length;
@@ -182,6 +309,40 @@ impl WebSocket {
             return self.write_control(written);
         }
         Ok(written)
+    }
+
+    /// Writes a frame of its own that holds `length` bytes of the chunks; what the socket does
+    /// not take of it waits here.
+    fn write_compressed(&mut self, chunks: &[IoSlice<'_>], length: usize) -> io::Result<Written> {
+        let mut moved = false;
+        if self.has_pending() {
+            let before = self.write_frame(&[])?;
+            if before.blocked {
+                return Ok(before);
+            }
+            moved = before.moved;
+        }
+        if length == 0 {
+            return Ok(Written {
+                count: 0,
+                blocked: false,
+                moved,
+            });
+        }
+        let mut payload = Vec::new();
+        if !deflate::compress(&mut payload, chunks, length) {
+            frame::put_head(&mut self.out, OpCode::Data(Data::Binary), length);
+            self.frame_left = length;
+            return self.write_frame(chunks);
+        }
+        frame::put_compressed_head(&mut self.out, payload.len());
+        self.out.append(&mut payload);
+        let written = self.write_frame(&[])?;
+        Ok(Written {
+            count: length,
+            moved: written.moved || moved,
+            ..written
+        })
     }
 
     /// Writes what waits and the rest of the frame that was begun, from the chunks.

@@ -5,6 +5,8 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::http::HeaderValue;
 
+use super::deflate;
+
 /// Sub-protocols spoken, by their names in RFC 6455's registry.
 const SUB_PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
@@ -21,6 +23,8 @@ pub(crate) struct Door {
     pub path: String,
     /// Origins that a browser's page may come from, besides the host that it asks; `*`: any.
     pub origins: Vec<String>,
+    /// Whether compression is agreed to where a client offers it.
+    pub compression: bool,
 }
 
 /// What came of a request.
@@ -28,6 +32,7 @@ pub(crate) struct Door {
 pub(super) struct Answer {
     pub bytes: Vec<u8>,
     pub is_open: bool,
+    pub is_compressed: bool,
 }
 
 /// Whether these bytes can be the beginning of a request at all.
@@ -45,15 +50,17 @@ impl Door {
     /// Answers a whole request.
     pub(super) fn answer(&self, request: &[u8]) -> Answer {
         match self.open(request) {
-            Ok(bytes) => Answer {
+            Ok((bytes, is_compressed)) => Answer {
                 bytes,
                 is_open: true,
+                is_compressed,
             },
             Err(refusal) => refusal.answer(),
         }
     }
 
-    fn open(&self, request: &[u8]) -> Result<Vec<u8>, Refusal> {
+    /// The answer, and whether messages may be compressed from there on.
+    fn open(&self, request: &[u8]) -> Result<(Vec<u8>, bool), Refusal> {
         let malformed = || Refusal::BadRequest("this is no HTTP/1.1 request".into());
         let (_, request) = Request::try_parse(request)
             .map_err(Refusal::from)?
@@ -84,9 +91,18 @@ impl Door {
         response
             .headers_mut()
             .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(chosen));
+        let offers = request.headers().get_all("Sec-WebSocket-Extensions");
+        let offers = offers.iter().filter_map(|value| value.to_str().ok());
+        let is_compressed = self.compression && deflate::is_offered(offers);
+        if is_compressed {
+            let answer = HeaderValue::from_static(deflate::ANSWER);
+            response
+                .headers_mut()
+                .insert("Sec-WebSocket-Extensions", answer);
+        }
         let mut bytes = Vec::with_capacity(192);
         write_response(&mut bytes, &response).map_err(|_| malformed())?;
-        Ok(bytes)
+        Ok((bytes, is_compressed))
     }
 
     /// Only browsers send an origin, and any page may tell a browser to open a WebSocket to
@@ -188,6 +204,7 @@ fn refused(status: &str, headers: &str, body: &str) -> Answer {
     Answer {
         bytes: bytes.into_bytes(),
         is_open: false,
+        is_compressed: false,
     }
 }
 
@@ -209,6 +226,7 @@ mod tests {
         let door = Door {
             path: "/mqtt".into(),
             origins: origins.iter().map(|&origin| origin.into()).collect(),
+            compression: false,
         };
         let mut request = format!("{line}\r\n");
         let changed = |name: &str| changes.iter().any(|(other, _)| *other == name);
