@@ -334,6 +334,7 @@ fn options(choice: u8, more: u8) -> Options {
             maximum_qos: 1,
             max_packet_bytes: 60,
             max_keep_alive_seconds: 10,
+            ..Policy::default()
         };
         options.policies = vec![Policy::default(), below];
     }
