@@ -18,7 +18,7 @@ SECONDS ?= 3600
 TARGETS ?=
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
-PYTHON_SOURCES := python tools tests examples $(wildcard bench)
+PYTHON_SOURCES := python tools tests examples fuzz $(wildcard bench)
 NODE_PEER := build/interop/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
@@ -100,12 +100,14 @@ lint: $(STAMPS)/dependencies ## ruff, rustfmt, clippy, import contracts, drift o
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/lint-imports
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 
 format: $(STAMPS)/dependencies ## put every file into the project's form
 	$(BIN)/ruff check --fix-only $(PYTHON_SOURCES)
 	$(BIN)/ruff format $(PYTHON_SOURCES)
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 types: build ## mypy strict, and the stub of the engine against the engine
 	$(BIN)/mypy
