@@ -2,6 +2,8 @@
 
 authority.pem            whom to trust, on either side
 server.pem, server.key   of localhost and 127.0.0.1
+authorities.pem          that authority, and a branch of it
+branch.pem, branch.key   of localhost and 127.0.0.1, issued by the branch; without the chain
 NAME.pem, NAME.key       of clients: good, expired, revoked, and one of a foreign authority
 revocations.pem          the authority's revocation list
 """
@@ -37,6 +39,10 @@ def folder() -> Path:
     authority, foreign = Authority("authority"), Authority("foreign authority")
     (path / "authority.pem").write_bytes(authority.pem)
     authority.issue(path, "server", now + DAY)
+    branch = Authority("branch authority", behalf_of=authority)
+    leaf = branch.issue(path, "branch", now + DAY)
+    (path / "branch.pem").write_bytes(_pem(leaf))
+    (path / "authorities.pem").write_bytes(authority.pem + branch.pem)
     authority.issue(path, "good", now + DAY)
     authority.issue(path, "expired", now - DAY)
     revoked = authority.issue(path, "revoked", now + DAY)

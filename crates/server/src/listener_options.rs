@@ -16,7 +16,7 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 const MAX_PREFIX_BYTES: usize = 1_024;
 
 /// Whatever a packet limit is, small packets get through.
-const MIN_PACKET_BYTES: u32 = 64;
+const MIN_PACKET_BYTES: u32 = 20;
 
 /// Where to accept connections, and how. Options of a scheme that a listener does not have
 /// must keep their defaults.
@@ -65,6 +65,8 @@ pub struct ListenerOptions {
     pub tls_certificate: Vec<PathBuf>,
     /// The key of each certificate, in the same order.
     pub tls_key: Vec<PathBuf>,
+    /// Authorities in PEM: those that a certificate's chain lacks are shown with it.
+    pub tls_chain: Option<PathBuf>,
     pub tls_minimum_version: TlsVersion,
     pub client_certificates: ClientCertificates,
     pub client_ca: Option<PathBuf>,
@@ -134,6 +136,7 @@ impl Default for ListenerOptions {
             proxy_protocol_from: Vec::new(),
             tls_certificate: Vec::new(),
             tls_key: Vec::new(),
+            tls_chain: None,
             tls_minimum_version: TlsVersion::V12,
             client_certificates: ClientCertificates::None,
             client_ca: None,
@@ -167,6 +170,7 @@ impl ListenerOptions {
             let keys = [
                 ("tls_certificate", self.tls_certificate.is_empty()),
                 ("tls_key", self.tls_key.is_empty()),
+                ("tls_chain", self.tls_chain.is_none()),
                 ("client_ca", self.client_ca.is_none()),
                 ("crl", self.crl.is_empty()),
                 ("alpn", self.alpn.is_none()),
@@ -302,6 +306,7 @@ impl ListenerOptions {
         self.scheme.has_tls().then(|| TlsOptions {
             certificates: self.tls_certificate.clone(),
             keys: self.tls_key.clone(),
+            chain: self.tls_chain.clone(),
             minimum_version: self.tls_minimum_version,
             client_certificates: self.client_certificates,
             client_ca: self.client_ca.clone(),

@@ -92,7 +92,7 @@ class Listener(BaseModel):
     """Connections at once on this listener that have not sent their CONNECT; 0: no limit."""
 
     max_packet_bytes: Annotated[int, Field(ge=0, le=268_435_460)] = 0
-    """Bytes of the largest packet taken on this listener, 64 or more; 0: no limit but that of all
+    """Bytes of the largest packet taken on this listener, 20 or more; 0: no limit but that of all
     listeners."""
 
     max_keep_alive_seconds: Annotated[int, Field(ge=0, le=65_535)] = 0
@@ -138,6 +138,10 @@ class Listener(BaseModel):
 
     tls_key: Files = ()
     """PEM files with the private key of each certificate, in the same order."""
+
+    tls_chain: Annotated[File | None, Field(examples=["/etc/noctule/chain.pem"])] = None
+    """PEM file with authorities: those between a certificate of tls_certificate and its root
+    that stand neither there nor in client_ca are taken from here."""
 
     tls_minimum_version: Literal["1.2", "1.3"] = "1.2"
     """Oldest version of TLS spoken."""

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -24,16 +24,18 @@ struct Named {
 }
 
 impl Certificates {
-    /// Reads each chain with its key.
+    /// Reads each chain with its key. What a chain lacks is taken from `authorities`.
     pub fn load(
         certificates: &[PathBuf],
         keys: &[PathBuf],
+        authorities: &[CertificateDer<'static>],
         provider: &CryptoProvider,
     ) -> Result<Certificates, TlsError> {
         let pairs = certificates.iter().zip(keys);
         let loaded = pairs.map(|(certificate, key)| {
             let broken = |why: String| TlsError::new("tls_certificate", certificate, why);
-            let chain = read_certificates(certificate).map_err(broken)?;
+            let mut chain = read_certificates(certificate).map_err(broken)?;
+            complete(&mut chain, authorities).map_err(broken)?;
             let names = chain
                 .first()
                 .map_or(Ok(Vec::new()), |first| dns_names(first));
@@ -75,9 +77,39 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// Adds the authorities between a chain's end and the root that clients have themselves.
+fn complete(
+    chain: &mut Vec<CertificateDer<'static>>,
+    authorities: &[CertificateDer<'static>],
+) -> Result<(), String> {
+    for _ in authorities {
+        let Some(last) = chain.last() else {
+            return Ok(());
+        };
+        let last = parse(last)?;
+        let mut issuer = None;
+        for authority in authorities {
+            let parsed = parse(authority)?;
+            let is_root = parsed.issuer() == parsed.subject();
+            if !is_root && parsed.subject() == last.issuer() && parsed.subject() != last.subject() {
+                issuer = Some(authority.clone());
+            }
+        }
+        match issuer {
+            Some(issuer) => chain.push(issuer),
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, String> {
+    let parsed = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+    Ok(parsed.1)
+}
+
 fn dns_names(certificate: &[u8]) -> Result<Vec<String>, String> {
-    let (_, certificate) =
-        X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
+    let certificate = parse(certificate)?;
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| error.to_string())?;

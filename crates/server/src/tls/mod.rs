@@ -55,9 +55,11 @@ pub(crate) struct TlsOptions {
     pub certificates: Vec<PathBuf>,
     /// The key of each.
     pub keys: Vec<PathBuf>,
+    /// Authorities that complete the chains.
+    pub chain: Option<PathBuf>,
     pub minimum_version: TlsVersion,
     pub client_certificates: ClientCertificates,
-    /// Authorities that client certificates lead to.
+    /// Authorities that client certificates lead to; they complete the chains, too.
     pub client_ca: Option<PathBuf>,
     /// Their revocation lists. If there are any, a certificate whose authority has none, or
     /// one that should have been renewed, is refused.
@@ -138,11 +140,13 @@ impl TlsContext {
         let TlsOptions {
             certificates,
             keys,
+            chain,
             client_ca,
             crl,
             ..
         } = &self.options;
-        let files = certificates.iter().chain(keys).chain(client_ca).chain(crl);
+        let files = certificates.iter().chain(keys).chain(chain);
+        let files = files.chain(client_ca).chain(crl);
         files.map(PathBuf::as_path)
     }
 }
@@ -152,7 +156,10 @@ const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 impl TlsOptions {
     fn load(&self) -> Result<Loaded, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let certificates = Certificates::load(&self.certificates, &self.keys, &provider)?;
+        let authorities = all_of("client_ca", self.client_ca.as_deref())?;
+        let mut above = all_of("tls_chain", self.chain.as_deref())?;
+        above.extend_from_slice(&authorities);
+        let certificates = Certificates::load(&self.certificates, &self.keys, &above, &provider)?;
         let versions = match self.minimum_version {
             TlsVersion::V12 => &BOTH[..],
             TlsVersion::V13 => &BOTH[..1],
@@ -163,7 +170,7 @@ impl TlsOptions {
             .with_protocol_versions(versions)
             .map_err(broken)?;
         let lists = RevocationLists::load(&self.crl)?;
-        let builder = match self.verifier(&provider, &lists)? {
+        let builder = match self.verifier(authorities, &provider, &lists)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
@@ -179,6 +186,7 @@ impl TlsOptions {
 
     fn verifier(
         &self,
+        found: Vec<CertificateDer<'static>>,
         provider: &Arc<CryptoProvider>,
         lists: &RevocationLists,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
@@ -190,7 +198,7 @@ impl TlsOptions {
         };
         let broken = |why: String| TlsError::new("client_ca", path, why);
         let mut authorities = RootCertStore::empty();
-        for certificate in read_certificates(path).map_err(broken)? {
+        for certificate in found {
             authorities
                 .add(certificate)
                 .map_err(|error| broken(error.to_string()))?;
@@ -208,6 +216,13 @@ impl TlsOptions {
             .map(Some)
             .map_err(|error| broken(error.to_string()))
     }
+}
+
+/// The certificates of a file that an option may name.
+fn all_of(option: &str, path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    path.map_or(Ok(Vec::new()), |path| {
+        read_certificates(path).map_err(|why| TlsError::new(option, path, why))
+    })
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
