@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from noctule.access.chain import Denied, Identity, Link, Mechanism, ask
+from noctule.access.chain import DENIED, Denied, Identity, Link, Mechanism, ask
 from noctule.access.directory import Directory
 from noctule.access.errors import AccessError, RuleError
 from noctule.access.keepers import KeptFiles, still_stands
@@ -26,7 +26,6 @@ from noctule.broker import (
 
 __all__ = ["Access"]
 
-BAD_USER_NAME_OR_PASSWORD = 0x86
 NOT_AUTHORIZED = 0x87
 BAD_METHOD = 0x8C
 
@@ -142,7 +141,7 @@ class Access:
         # With nobody to ask, a name is only a word: it is let in like one without.
         if self._welcomes(request.listener) and (nameless or not links):
             return Identity(None)
-        return Denied(NOT_AUTHORIZED if nameless else BAD_USER_NAME_OR_PASSWORD)
+        return DENIED
 
     def _welcomes(self, listener: int) -> bool:
         """Whether clients may come in there that say nothing about themselves."""

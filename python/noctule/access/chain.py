@@ -43,7 +43,9 @@ class Identity:
 class Denied:
     """The client is known, or ought to be, and has not proved it."""
 
-    reason_code: int = 0x86
+    reason_code: int = 0x87
+    """Not authorized (5 before 5.0) says the same to who has no name, a wrong one or a wrong
+    password. Before 5.0 the code 4 is for names and passwords that are malformed."""
 
 
 DENIED = Denied()

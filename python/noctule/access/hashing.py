@@ -67,7 +67,12 @@ class PasswordChecker:
             self._decoy = parameters_hasher(record).hash(secrets.token_hex(16))
 
     async def is_right(self, record: str | None, password: bytes) -> bool:
-        """Whether it is the password of the hash; None stands for a user nobody knows."""
+        """Whether it is the password of the hash; None stands for a user nobody knows.
+
+        An empty password, as of a client that gives none, proves nothing, whatever the hash.
+        """
+        if not password:
+            record = None
         # Other records have other salts, so a changed password does not pass by the old entry.
         digest = hmac.digest(
             self._secret, (record or "").encode() + b"\0" + password, hashlib.sha256

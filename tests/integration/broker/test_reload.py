@@ -109,4 +109,4 @@ def test_users_of_another_password_file_come_in(
             stays.close()
         with Client(("127.0.0.1", broker.port), client_id=other) as client:
             client.send_connect(username=other, password=b"secret")
-            client.expect_refusal(0x86, may_just_close=False)
+            client.expect_refusal(0x87, may_just_close=False)

@@ -317,7 +317,7 @@ async def test_properties_of_packets_that_are_not_sent_are_refused(
     ("version", "code", "advice"),
     [
         ("311", 4, "check -u and the password"),
-        ("311", 5, "give a user name"),
+        ("311", 5, "check -u and the password, by"),
         ("5", 0x87, "NOCTULE_PASSWORD"),
         ("5", 0x85, "another client identifier"),
         ("5", 0x89, "try again later"),

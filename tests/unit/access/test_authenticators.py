@@ -329,6 +329,13 @@ def test_claims_are_literals() -> None:
         engine_rules([deny], Principal("c", claims={"tenant": "%c"}))
 
 
+async def test_an_empty_password_is_nobodys() -> None:
+    checker = PasswordChecker()
+    assert await checker.is_right(CHEAP.hash("x"), b"x")
+    assert not await checker.is_right(CHEAP.hash(""), b"")
+    checker.close()
+
+
 async def test_hash_pool_is_bounded(tmp_path: Path) -> None:
     checker = PasswordChecker(threads=1, maximum_waiting=1)
     record = CHEAP.hash("x")

@@ -87,7 +87,7 @@ class LostError(CommandError):
 
 
 ADVICE = {
-    "NOT_AUTHORIZED": "give a user name with -u and a password by NOCTULE_PASSWORD, "
+    "NOT_AUTHORIZED": "check -u and the password, by NOCTULE_PASSWORD, "
     "--password-file or --ask-password, or ask who runs the broker for the right",
     "BAD_USER_NAME_OR_PASSWORD": "check -u and the password",
     "UNSUPPORTED_PROTOCOL_VERSION": "try another version with -V",
