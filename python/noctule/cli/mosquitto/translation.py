@@ -24,7 +24,6 @@ EXPIRATION_SECONDS = {"h": 3600, "d": 86_400, "w": 604_800, "m": 2_592_000, "y":
 
 # Directive: section, key. A number each, where 0 may stand for no limit.
 NUMBERS = {
-    "max_inflight_messages": ("limits", "max_inflight_messages"),
     "max_keepalive": ("limits", "max_keep_alive_seconds"),
     "max_packet_size": ("limits", "max_packet_bytes"),
     "max_queued_bytes": ("limits", "max_queued_bytes"),
@@ -149,6 +148,8 @@ class _Translator:
             "socket_domain": self.socket_domain,
             "max_connections": self.max_connections,
             "max_qos": self.max_qos,
+            "maximum_qos": self.max_qos,
+            "max_inflight_messages": self.max_inflight_messages,
             "mount_point": self.mount_point,
             "certfile": lambda d: self.listener_file("tls_certificate", d),
             "keyfile": lambda d: self.listener_file("tls_key", d),
@@ -274,6 +275,12 @@ class _Translator:
             raise UnfitError("it is 0, 1 or 2")
         self.current["maximum_qos"] = value
         return "[[listeners]] maximum_qos"
+
+    def max_inflight_messages(self, directive: Directive) -> str:
+        value = _integer(directive) or UNLIMITED["max_inflight_messages"]
+        # Both ways, as in Mosquitto.
+        self.set("limits", "receive_maximum", value)
+        return f"{self.set('limits', 'max_inflight_messages', value)} and receive_maximum"
 
     def mount_point(self, directive: Directive) -> str:
         if not directive.value.endswith("/"):
@@ -412,6 +419,9 @@ class _Translator:
             if given.get("require_certificate"):
                 table["client_certificates"] = "required"
                 keys += ["client_ca", "crl"]
+            elif "client_ca" in given:
+                # OpenSSL completes the server's own chain from it.
+                table["tls_chain"] = given["client_ca"]
             table |= {key: given[key] for key in keys if key in given}
         return table
 

@@ -88,7 +88,9 @@ def test_whole_subjects_as_user_names() -> None:
 def test_certificates_of_clients() -> None:
     lines = ["listener 1 h", "certfile /c", "keyfile /k", "cafile /a", "crlfile /r"]
     (listener,) = translated(*lines).listeners
-    assert "client_ca" not in listener  # Without require_certificate it is not looked at.
+    # Clients are not asked for a certificate, but the server's chain may need it.
+    assert listener["tls_chain"] == "/a"
+    assert not {"client_ca", "client_certificates", "crl"} & listener.keys()
     lines += ["require_certificate true", "use_identity_as_username true"]
     translation = translated(*lines)
     (listener,) = translation.listeners
@@ -133,8 +135,6 @@ def test_settings_of_each_listener() -> None:
 @pytest.mark.parametrize(
     ("line", "section", "key", "value"),
     [
-        ("max_inflight_messages 0", "limits", "max_inflight_messages", 65_535),
-        ("max_inflight_messages 30", "limits", "max_inflight_messages", 30),
         ("max_queued_messages 0", "limits", "max_queued_messages", 0xFFFF_FFFF),
         ("max_queued_bytes 5", "limits", "max_queued_bytes", 5),
         ("max_packet_size 2000", "limits", "max_packet_bytes", 2000),
@@ -154,6 +154,18 @@ def test_options(line: str, section: str, key: str, value: object) -> None:
     translation = translated(line)
     assert translation.options[section] == {key: value}
     assert [each.kind for each in translation.outcomes] == ["taken"]
+
+
+@pytest.mark.parametrize(("said", "number"), [("0", 65_535), ("30", 30)])
+def test_messages_in_flight_are_bounded_both_ways(said: str, number: int) -> None:
+    limits = translated(f"max_inflight_messages {said}").options["limits"]
+    assert limits == {"max_inflight_messages": number, "receive_maximum": number}
+
+
+@pytest.mark.parametrize("name", ["max_qos", "maximum_qos"])
+def test_the_highest_qos_has_two_names(name: str) -> None:
+    (listener,) = translated("listener 1 h", f"{name} 1").listeners
+    assert listener["maximum_qos"] == 1
 
 
 @pytest.mark.parametrize(
