@@ -108,6 +108,14 @@ def test_publisher_is_told_when_nobody_listens(connect, topic, qos, codes):
     assert publisher.publish(topic, b"", qos) == 0
 
 
+@statement("MQTT5", "MQTT-4.7.3-1", "MQTT-3.3.2-14", "MQTT-4.13.1-1")
+@pytest.mark.parametrize("topic", ["", "+", "a/#"])
+def test_response_topic_is_a_topic_name(connect, topic):
+    client = connect(5)
+    client.send_publish("a", b"", 1, response_topic=topic)
+    client.expect_disconnect(PROTOCOL_ERROR)
+
+
 def test_no_matching_subscribers_is_not_said_before_5_0(connect, topic):
     client = connect(4)
     client.send_publish(topic, b"", 1)

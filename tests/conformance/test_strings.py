@@ -45,6 +45,34 @@ def test_ill_formed_user_property_of_connect_is_refused(dial, where, section):
     client.expect_refusal(MALFORMED, PROTOCOL_ERROR)
 
 
+@pytest.mark.parametrize("text", ["\x01", "\n", "\x7f", "\x9f"], ids=ascii)
+@pytest.mark.parametrize("where", ["topic", "filter", "unsubscribed"])
+def test_control_characters_in_topics_end_the_connection(connect, version, where, text):
+    # A server may refuse them, and what logs and terminals show is safer without.
+    client = connect(version)
+    match where:
+        case "topic":
+            client.send_publish(f"a/{text}", b"x", 1)
+        case "filter":
+            client.send(wire.subscribe(version, 1, [(f"a/{text}", 0)]))
+        case "unsubscribed":
+            client.send(wire.unsubscribe(version, 1, [f"a/{text}"]))
+    client.expect_disconnect(MALFORMED)
+
+
+@pytest.mark.parametrize("where", ["client-id", "will-topic", "user-name"])
+def test_control_characters_in_connect_are_refused(dial, version, where):
+    client = dial(version)
+    match where:
+        case "client-id":
+            client.send_connect("a\nb")
+        case "will-topic":
+            client.send_connect(will=Will("a\nb"))
+        case "user-name":
+            client.send_connect(username="a\nb")
+    client.expect_refusal(*((0x85, TOPIC_NAME_INVALID, MALFORMED) if version == 5 else (2,)))
+
+
 WELL_FORMED = [
     "\ufeff",
     "\ufeffx",

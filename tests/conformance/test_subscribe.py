@@ -283,16 +283,14 @@ def test_longest_names_are_carried(connect, version):
 
 @statement("MQTT311", "MQTT-1.5.3-3", "MQTT-4.7.3-4")
 @statement("MQTT5", "MQTT-1.5.4-3", "MQTT-4.7.3-4")
-@pytest.mark.parametrize(
-    "text", ["\ufeff", "\U0001f980", "\u007f", " ", "\uffff", "\u0001"], ids=ascii
-)
+@pytest.mark.parametrize("text", ["\ufeff", "\U0001f980", " ", "\uffff"], ids=ascii)
 def test_unusual_characters_are_kept_as_they_are(connect, version, topic, text):
     client = connect(version)
-    # U+0001 and U+FFFF are among the characters that a server may refuse.
+    # U+FFFF is among the characters that a server may refuse.
     client.send(wire.subscribe(version, 1, [(f"{topic}/{text}", 0)]))
     answer = client.receive()
     if answer is None or answer.type == "DISCONNECT" or answer.codes[0] >= 0x80:
-        assert text in ("\uffff", "\u0001", "\u007f"), answer
+        assert text == "\uffff", answer
         return
     client.publish(f"{topic}/{text}", text.encode())
     client.expect_message(f"{topic}/{text}", text.encode())

@@ -30,6 +30,7 @@ mod keep;
 mod kept;
 mod key;
 mod message;
+mod names;
 mod network;
 mod options;
 mod outbox;

@@ -187,7 +187,7 @@ impl Default for Limits {
             max_subscriptions_per_session: 10_000,
             max_topic_levels: 200,
             max_topic_bytes: 65_535,
-            max_properties_per_packet: 256,
+            max_properties_per_packet: 10_000,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             write_buffer_bytes: 1 << 20,

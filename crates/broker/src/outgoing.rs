@@ -138,6 +138,19 @@ impl Outgoing {
         identifier
     }
 
+    /// Passes over the next packet identifier, for a message that is not sent after all: who
+    /// watches a session sees by the gap that there was one.
+    pub fn skip(&mut self) {
+        if self.open == u16::MAX {
+            return;
+        }
+        self.next_identifier();
+        match self.ring.is_empty() {
+            true => self.first = step(self.first, 1),
+            false => self.ring.push_back(None),
+        }
+    }
+
     /// Puts a message in flight under the identifier that [`Outgoing::next_identifier`]
     /// gave last.
     #[inline]
@@ -364,6 +377,23 @@ mod tests {
             outgoing.get_mut(stuck).map(|each| each.awaiting),
             Some(Awaiting::Pubrec)
         );
+    }
+
+    #[test]
+    fn identifiers_are_passed_over_for_messages_not_sent() {
+        let mut outgoing = Outgoing::default();
+        outgoing.skip();
+        assert_eq!(push(&mut outgoing, QoS::AtLeastOnce), 2);
+        outgoing.skip();
+        assert_eq!(push(&mut outgoing, QoS::AtLeastOnce), 4);
+        for _ in 0..200_000 {
+            outgoing.skip();
+            assert!(outgoing.ring.len() <= LONGEST_RING + 1);
+        }
+        assert!(outgoing.settle(2).is_some());
+        assert!(outgoing.settle(3).is_none());
+        assert!(outgoing.settle(4).is_some());
+        assert_eq!(outgoing.open(), 0);
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl<'a> Acknowledgement<'a> {
     /// Takes apart what follows a fixed header with these flags; `kind` is one of the four.
     ///
     /// 5.0 may leave out the properties' length, or that and the reason code (then 0).
+    /// Errors: 0x82 for packet identifier 0 and for other packets' reason codes.
     #[inline]
     pub fn decode(
         kind: PacketType,
@@ -54,7 +55,7 @@ impl<'a> Acknowledgement<'a> {
         }
         let reason = ReasonCode(fields.byte()?);
         if !reason.allowed_in(kind) {
-            return Err(Error::malformed(
+            return Err(Error::protocol_error(
                 "the reason code is not one of its packet's",
             ));
         }

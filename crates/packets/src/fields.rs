@@ -8,7 +8,7 @@ use crate::version::Version;
 
 const CUT_OFF: Error = Error::malformed("a field runs past the end of its packet");
 const TRAILING: Error = Error::malformed("bytes follow the packet's last field");
-const ZERO_IDENTIFIER: Error = Error::malformed("a packet identifier is 0");
+const ZERO_IDENTIFIER: &str = "a packet identifier is 0";
 
 /// What is left to read of a packet's body.
 #[derive(Clone, Copy)]
@@ -77,11 +77,20 @@ impl<'a> Fields<'a> {
         text(self.binary()?)
     }
 
-    /// A packet identifier, which is never 0 [MQTT-2.2.1-3].
+    /// The packet identifier of a message, which is never 0 [MQTT-2.2.1-3].
     #[inline]
     pub(crate) fn packet_identifier(&mut self) -> Result<u16, Error> {
         match self.two_byte()? {
-            0 => Err(ZERO_IDENTIFIER),
+            0 => Err(Error::protocol_error(ZERO_IDENTIFIER)),
+            identifier => Ok(identifier),
+        }
+    }
+
+    /// The packet identifier of SUBSCRIBE, UNSUBSCRIBE and their answers. Whether 0 is
+    /// malformed or a protocol error, MQTT does not say; this is what Mosquitto answers.
+    pub(crate) fn request_identifier(&mut self) -> Result<u16, Error> {
+        match self.two_byte()? {
+            0 => Err(Error::malformed(ZERO_IDENTIFIER)),
             identifier => Ok(identifier),
         }
     }

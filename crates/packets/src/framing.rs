@@ -36,15 +36,16 @@ impl FixedHeader {
     /// Reads the header that `bytes` begin with; Ok(None) means that more are needed.
     ///
     /// The declared length is not compared with anything: whoever buffers the packet
-    /// holds it against the maximum packet size first. Packet type 0 is malformed, and so
-    /// are remaining lengths that are not in the fewest bytes or go on after the fourth.
+    /// holds it against the maximum packet size first. Packet type 0 is a protocol error;
+    /// remaining lengths that are not in the fewest bytes or go on after the fourth are
+    /// malformed.
     #[inline]
     pub fn decode(bytes: &[u8]) -> Result<Option<FixedHeader>, Error> {
         let [first, lengths @ ..] = bytes else {
             return Ok(None);
         };
         if *first < 0x10 {
-            return Err(Error::malformed("packet type 0 is reserved"));
+            return Err(Error::protocol_error("packet type 0 is reserved"));
         }
         let Some((remaining, len)) = take_variable(lengths)? else {
             return Ok(None);

@@ -48,7 +48,7 @@ impl<'a> Packet<'a> {
             ));
         }
         let Some(kind) = PacketType::from_u8(header.packet_type()) else {
-            return Err(Error::malformed("packet type 0 is reserved"));
+            return Err(Error::protocol_error("packet type 0 is reserved"));
         };
         let flags = header.flags();
         let acknowledgement = || Acknowledgement::decode(kind, version, flags, body);

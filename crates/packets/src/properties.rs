@@ -5,6 +5,9 @@ use crate::fields::Fields;
 use crate::tables::{PROPERTY_RULES, PropertyId, PropertyRule, PropertyType, section};
 use crate::text::topic_name;
 
+const NO_RESPONSE_TOPIC: Error =
+    Error::protocol_error("a response topic is empty or holds a wildcard");
+
 /// A property section: validated (identifiers, types, bounds, allowed in the packet, no
 /// repeats) raw bytes without the length in front.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -39,8 +42,8 @@ impl<'a> Properties<'a> {
     ///
     /// Errors: 0x81 for what cannot be read, in SUBSCRIBE and UNSUBSCRIBE for what is out
     /// of place, too; elsewhere 0x82 for that, and for what is repeated or out of its
-    /// bounds (0x94 for a topic alias of 0); 0x90 for a response topic with
-    /// wildcards [MQTT-3.3.2-14].
+    /// bounds (0x94 for a topic alias of 0), and for a response topic that is empty
+    /// [MQTT-4.7.3-1] or has wildcards [MQTT-3.3.2-14].
     pub(crate) fn validate(section: u16, bytes: &'a [u8]) -> Result<Properties<'a>, Error> {
         let mut seen = 0u64;
         let mut fields = Fields(bytes);
@@ -244,7 +247,10 @@ fn check_value(rule: &PropertyRule, value: Value<'_>) -> Result<(), Error> {
         Value::TwoByte(value) => u32::from(value),
         Value::FourByte(value) | Value::Variable(value) => value,
         Value::String(topic) if rule.id == PropertyId::ResponseTopic => {
-            return topic_name(topic.as_bytes()).map(drop);
+            return match topic.is_empty() || topic_name(topic.as_bytes()).is_err() {
+                true => Err(NO_RESPONSE_TOPIC),
+                false => Ok(()),
+            };
         }
         _ => return Ok(()),
     };

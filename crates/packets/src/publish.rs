@@ -53,8 +53,8 @@ pub struct Publish<'a> {
 impl<'a> RawPublish<'a> {
     /// Splits what follows a fixed header with these flags.
     ///
-    /// Errors (0x81): QoS 3 [MQTT-3.3.1-4], DUP at QoS 0 [MQTT-3.3.1-2], packet identifier
-    /// 0 [MQTT-2.2.1-3], lengths that run past the end.
+    /// Errors: 0x81 for QoS 3 [MQTT-3.3.1-4], DUP at QoS 0 [MQTT-3.3.1-2] and lengths that
+    /// run past the end; 0x82 for packet identifier 0 [MQTT-2.2.1-3].
     #[inline]
     pub fn decode(version: Version, flags: u8, body: &'a [u8]) -> Result<Self, Error> {
         let qos = match flags & QOS {
@@ -89,7 +89,7 @@ impl<'a> RawPublish<'a> {
         })
     }
 
-    /// The topic name: UTF-8 without U+0000 (0x81) and without wildcards (0x90).
+    /// The topic name: UTF-8 without U+0000 and without wildcards (0x81).
     ///
     /// It may be empty; whether an alias stands for it is the caller's to check.
     pub fn validate_topic(&self) -> Result<&'a str, Error> {

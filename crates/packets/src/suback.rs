@@ -33,7 +33,7 @@ impl<'a> Suback<'a> {
     pub fn decode(version: Version, flags: u8, body: &'a [u8]) -> Result<Suback<'a>, Error> {
         PacketType::Suback.check_flags(version, flags)?;
         let mut fields = Fields(body);
-        let packet_identifier = fields.packet_identifier()?;
+        let packet_identifier = fields.request_identifier()?;
         let properties = fields.properties(version, section::SUBACK)?;
         let reasons = fields.0;
         check_reasons(reasons, |reason| match version {
@@ -64,7 +64,7 @@ impl<'a> Unsuback<'a> {
     pub fn decode(version: Version, flags: u8, body: &'a [u8]) -> Result<Unsuback<'a>, Error> {
         PacketType::Unsuback.check_flags(version, flags)?;
         let mut fields = Fields(body);
-        let packet_identifier = fields.packet_identifier()?;
+        let packet_identifier = fields.request_identifier()?;
         if version < Version::V5 {
             fields.end()?;
             return Ok(Unsuback {

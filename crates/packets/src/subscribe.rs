@@ -71,7 +71,7 @@ impl<'a> Subscribe<'a> {
     pub fn decode(version: Version, flags: u8, body: &'a [u8]) -> Result<Subscribe<'a>, Error> {
         PacketType::Subscribe.check_flags(version, flags)?;
         let mut fields = Fields(body);
-        let packet_identifier = fields.packet_identifier()?;
+        let packet_identifier = fields.request_identifier()?;
         let properties = fields.properties(version, section::SUBSCRIBE)?;
         Subscribe::new(version, packet_identifier, properties, fields.0)
     }

@@ -3,7 +3,6 @@
 use memchr::{memchr, memchr2};
 
 use crate::error::Error;
-use crate::reason::ReasonCode;
 
 /// Below this many bytes plain loops are ahead of vectorised ones, which first ask what
 /// the processor can do: measured on a PUBLISH with a topic name of 14 bytes, decoding took
@@ -12,10 +11,7 @@ const SHORT_BYTES: usize = 64;
 
 const NOT_UTF8: Error = Error::malformed("a string is not UTF-8");
 const HAS_NUL: Error = Error::malformed("a string holds U+0000");
-const HAS_WILDCARD: Error = Error {
-    reason: ReasonCode::TOPIC_NAME_INVALID,
-    what: "a topic name holds a wildcard",
-};
+const HAS_WILDCARD: Error = Error::malformed("a topic name holds a wildcard");
 
 /// The string in `bytes`: well-formed UTF-8 [MQTT-1.5.4-1] without U+0000 [MQTT-1.5.4-2].
 #[inline]

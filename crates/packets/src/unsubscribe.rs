@@ -48,7 +48,7 @@ impl<'a> Unsubscribe<'a> {
     pub fn decode(version: Version, flags: u8, body: &'a [u8]) -> Result<Unsubscribe<'a>, Error> {
         PacketType::Unsubscribe.check_flags(version, flags)?;
         let mut fields = Fields(body);
-        let packet_identifier = fields.packet_identifier()?;
+        let packet_identifier = fields.request_identifier()?;
         let properties = fields.properties(version, section::UNSUBSCRIBE)?;
         Unsubscribe::new(packet_identifier, properties, fields.0)
     }

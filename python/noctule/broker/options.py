@@ -55,7 +55,7 @@ class Limits(Options):
     max_connections_per_address: UInt32 = 0
     """Connections at once from one network address; 0: no limit."""
 
-    max_packet_bytes: Annotated[int, Field(ge=64, le=LARGEST_PACKET_BYTES)] = 16_777_216
+    max_packet_bytes: Annotated[int, Field(ge=20, le=LARGEST_PACKET_BYTES)] = 16_777_216
     """Bytes of the largest packet taken, fixed header included; told to 5.0 clients."""
 
     max_connect_packet_bytes: Annotated[
@@ -104,7 +104,7 @@ class Limits(Options):
     max_topic_bytes: PositiveUInt16 = 65_535
     """Bytes of a topic name or filter."""
 
-    max_properties_per_packet: UInt32 = 256
+    max_properties_per_packet: UInt32 = 10_000
     """Properties in one packet, user properties included."""
 
     max_retained_messages: UInt63 = 1_000_000

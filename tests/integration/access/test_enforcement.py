@@ -33,7 +33,7 @@ def client(broker: Broker, user: str, **given: object) -> aiomqtt.Client:
 async def test_denied_action_has_its_code_and_its_line(caplog: pytest.LogCaptureFixture) -> None:
     rules: list[dict[str, object]] = [{"permission": "deny", "filter": "secrets/#"}, {}]
     access = Access(links=[Function(anybody)], rules=rules)
-    async with broker_with(access) as broker, client(broker, "bob", identifier="c\n1") as bob:
+    async with broker_with(access) as broker, client(broker, "bob", identifier="c\u20281") as bob:
         with caplog.at_level(logging.WARNING, "noctule.access"):
             await bob.publish("secrets/x", b"", qos=1)
             codes = await bob.subscribe("$share/g/secrets/y", qos=1)
@@ -44,7 +44,7 @@ async def test_denied_action_has_its_code_and_its_line(caplog: pytest.LogCapture
 
             await eventually(said)
     assert (
-        r"denied: client 'c\n1' of user 'bob' may not publish to 'secrets/x': "
+        r"denied: client 'c\u20281' of user 'bob' may not publish to 'secrets/x': "
         "by the rule 'deny secrets/#'" in caplog.text
     )
     assert r"may not subscribe to 'secrets/y'" in caplog.text

@@ -15,6 +15,7 @@ use crate::connection::{Rates, Stage};
 use crate::durability::Durability;
 use crate::effect::{Event, INTERNAL_PREFIX};
 use crate::key::{ConnectionId, SessionKey};
+use crate::names::{has_control, is_reserved};
 use crate::policy::RateLimits;
 use crate::pressure::Pressure;
 use crate::session::{NEVER_EXPIRES, Session, Will};
@@ -116,6 +117,12 @@ impl Worker {
                 return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID.into());
             }
         }
+        if has_control(connect.client_identifier) {
+            return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID.into());
+        }
+        if connect.user_name.is_some_and(has_control) {
+            return Err(ReasonCode::MALFORMED_PACKET.into());
+        }
         self.check_property_count(connect.properties)
             .map_err(|error| Refusal {
                 reason: error.reason,
@@ -130,12 +137,14 @@ impl Worker {
                 text: Some(error.what.into()),
             })?;
         if noctule_topics::validate_name(will.topic).is_err()
+            || has_control(will.topic)
             || noctule_topics::levels(will.topic) > limits.max_topic_levels as usize
             || will.topic.len() > limits.max_topic_bytes as usize
         {
             return Err(ReasonCode::TOPIC_NAME_INVALID.into());
         }
-        if will.topic.starts_with('$') {
+        let is_mounted = will.topic.starts_with('$') && self.prefix(id).is_some();
+        if is_reserved(will.topic.as_bytes()) || is_mounted {
             return Err(ReasonCode::NOT_AUTHORIZED.into());
         }
         if will.qos as u8 > self.maximum_qos(id) {

@@ -10,7 +10,7 @@ use noctule_topics::Filter;
 
 use super::Worker;
 use super::deliver::Publication;
-use super::subscribe::EMPTY_FILTER;
+use super::subscribe::check_filter;
 use super::timers::Timer;
 use crate::access::{Action, Permissions};
 use crate::connection::{Stage, pause};
@@ -18,6 +18,7 @@ use crate::effect::Effect;
 use crate::hooks::{Access, Advice, Changes, Consultation, Hooked, Subject, Who};
 use crate::key::{ConnectionId, SessionKey};
 use crate::message::{Head, Parts, remaining_expiry};
+use crate::names::is_reserved;
 use crate::session::Will;
 use crate::time::Time;
 
@@ -231,7 +232,10 @@ impl Worker {
         let topic = &*held.topic;
         let too_long = topic.len() > limits.max_topic_bytes as usize
             || noctule_topics::levels(topic) > limits.max_topic_levels as usize;
-        if noctule_topics::validate_name(topic).is_err() || topic.starts_with('$') || too_long {
+        if noctule_topics::validate_name(topic).is_err()
+            || is_reserved(topic.as_bytes())
+            || too_long
+        {
             return Err(ReasonCode::TOPIC_NAME_INVALID);
         }
         if held.qos as u8 > protocol.maximum_qos {
@@ -319,8 +323,8 @@ impl Worker {
         now: Time,
     ) -> Result<(), Error> {
         let subscribe = Subscribe::decode(version, flags, body)?;
-        if subscribe.filters().any(|request| request.filter.is_empty()) {
-            return Err(EMPTY_FILTER);
+        for request in subscribe.filters() {
+            check_filter(request.filter)?;
         }
         let mounted = self.mounted_subscribe(id, version, subscribe);
         let body = mounted.as_deref().unwrap_or(body);

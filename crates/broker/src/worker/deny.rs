@@ -7,6 +7,7 @@ use super::Worker;
 use crate::access::{Action, Permissions};
 use crate::effect::{Effect, Event};
 use crate::key::SessionKey;
+use crate::names::is_reserved;
 use crate::time::Time;
 
 /// Beyond it a client's denials are not told until the second is over: they cost the client
@@ -96,7 +97,7 @@ impl Worker {
         if !self.denials.may_tell(client) {
             return;
         }
-        let rule = if denied.action == Action::Publish && denied.topic.starts_with('$') {
+        let rule = if denied.action == Action::Publish && is_reserved(denied.topic.as_bytes()) {
             Some("deny $-topics, which are the broker's own")
         } else {
             permissions.and_then(|permissions| {

@@ -6,13 +6,15 @@ use noctule_packets::{
 
 use super::Worker;
 use super::disconnect::Cause;
-use super::subscribe::EMPTY_FILTER;
+use super::subscribe::check_filter;
 use crate::connection::Stage;
 use crate::key::ConnectionId;
 use crate::pressure::Pressure;
 use crate::time::Time;
 
 const CONNECT_FLAGS: u8 = 0x10;
+
+const NOT_A_CLIENTS: Error = Error::protocol_error("this packet is not a client's to send");
 
 /// What may lie there of a packet whose rest has not come, when memory is short.
 const LONG_PARTIAL_BYTES: usize = 64 << 10;
@@ -206,7 +208,7 @@ impl Worker {
             return self.handle_publish(id, version, flags, body, now);
         }
         let Some(kind) = PacketType::from_u8(header.packet_type()) else {
-            return Err(Error::malformed("packet type 0 is reserved"));
+            return Err(Error::protocol_error("packet type 0 is reserved"));
         };
         match (stage, kind) {
             (Stage::New, PacketType::Connect) => self.handle_connect(id, flags, body, now),
@@ -243,8 +245,8 @@ impl Worker {
             }
             PacketType::Unsubscribe => {
                 let unsubscribe = Unsubscribe::decode(version, flags, body)?;
-                if unsubscribe.filters().any(str::is_empty) {
-                    return Err(EMPTY_FILTER);
+                for filter in unsubscribe.filters() {
+                    check_filter(filter)?;
                 }
                 let mounted = self.mounted_unsubscribe(id, version, unsubscribe);
                 let body = mounted.as_deref().unwrap_or(body);
@@ -261,11 +263,12 @@ impl Worker {
                 self.handle_auth(id, Auth::decode(flags, body)?)?;
             }
             PacketType::Connect => return Err(Error::protocol_error("a second CONNECT")),
-            _ => {
-                return Err(Error::protocol_error(
-                    "this packet is not a client's to send",
-                ));
+            PacketType::Connack | PacketType::Auth => return Err(NOT_A_CLIENTS),
+            // Flags that are not the packet's are malformed, whoever sends it [MQTT-2.1.3-1].
+            _ if header.first != kind.first_byte() => {
+                return Err(Error::malformed("flags that are not the packet's"));
             }
+            _ => return Err(NOT_A_CLIENTS),
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::connection::pause;
 use crate::hooks::Hooked;
 use crate::key::{ConnectionId, SessionKey};
 use crate::message::{Head, Message, Parts, travelling_properties};
+use crate::names::{has_control, is_reserved};
 use crate::pressure::Pressure;
 use crate::routes::Seen;
 use crate::time::Time;
@@ -248,7 +249,7 @@ impl Worker {
                 });
             }
         }
-        if parts.topic[0] == b'$' {
+        if parts.topic[0] == b'$' && (is_reserved(parts.topic) || self.prefix(id).is_some()) {
             // $-topics are the broker's own [MQTT-4.7.2-1].
             self.tell_denied_bytes(publisher, parts.topic, raw.qos, raw.retain);
             let reason = self.not_authorized();
@@ -337,11 +338,10 @@ impl Worker {
         if name.contains('\0') {
             return Err(Error::malformed("U+0000 in a topic name"));
         }
-        let invalid = |what| Error {
-            reason: ReasonCode::TOPIC_NAME_INVALID,
-            what,
-        };
-        noctule_topics::validate_name(name).map_err(|error| invalid(error.0))?;
+        noctule_topics::validate_name(name).map_err(|error| Error::malformed(error.0))?;
+        if has_control(name) {
+            return Err(Error::malformed("a control character in a topic name"));
+        }
         let too_long = name.len() > limits.max_topic_bytes as usize;
         if too_long || noctule_topics::levels(name) > limits.max_topic_levels as usize {
             return Ok(ReasonCode::TOPIC_NAME_INVALID);

@@ -13,6 +13,7 @@ use crate::access::Action;
 use crate::effect::Event;
 use crate::group::Member;
 use crate::key::{ConnectionId, SessionKey};
+use crate::names::has_control;
 use crate::routes::Grant;
 use crate::session::RetainedWalk;
 use crate::time::Time;
@@ -20,8 +21,16 @@ use crate::time::Time;
 /// The failure code of 3.1.1 (§3.9.3); 5.0 has finer ones.
 const FAILURE: u8 = 0x80;
 
-/// A filter that is no filter [MQTT-4.7.3-1], which no client sends for want of rights.
-pub(super) const EMPTY_FILTER: Error = Error::malformed("an empty topic filter");
+/// Refuses what is no filter [MQTT-4.7.3-1], which no client sends for want of rights.
+pub(super) fn check_filter(filter: &str) -> Result<(), Error> {
+    if filter.is_empty() {
+        return Err(Error::malformed("an empty topic filter"));
+    }
+    if has_control(filter) {
+        return Err(Error::malformed("a control character in a topic filter"));
+    }
+    Ok(())
+}
 
 impl Worker {
     /// `advice`: what hooks say of each filter; those behind its end may be subscribed.

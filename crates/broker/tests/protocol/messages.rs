@@ -31,6 +31,25 @@ fn the_message_expiry_interval_is_counted_down_while_a_message_waits() {
 }
 
 #[test]
+fn a_message_that_is_not_sent_after_all_takes_its_packet_identifier_along() {
+    let mut rig = Rig::new(1, |_| {});
+    let client = rig.connect("c", Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let publisher = rig.connect("p", Hello::default());
+    rig.publish_with(publisher, "a", "short", QOS_1, false, Some(10));
+    rig.publish(publisher, "a", "next", QOS_1);
+    rig.wait_seconds(10);
+    let client = rig.connect("c", Hello::kept());
+    let messages = rig.take_messages(client);
+    let found: Vec<_> = messages
+        .iter()
+        .map(|each| (each.payload.as_str(), each.identifier))
+        .collect();
+    assert_eq!(found, [("next", 2)]);
+}
+
+#[test]
 fn a_message_that_expires_in_the_queue_is_counted() {
     // [MQTT-3.3.2-5]
     let mut rig = Rig::new(1, |_| {});

@@ -2,7 +2,7 @@
 
 use noctule_packets::{Disconnect, Packet, Properties, QoS, ReasonCode};
 
-use crate::rig::{Hello, Peerage, Rig};
+use crate::rig::{Got, Hello, Peerage, Rig};
 
 /// A rig of two workers, a witness on one, and a client with a will on the other.
 fn rig(delay: u32, expiry: u32) -> (Rig, Peerage, Peerage, String) {
@@ -28,6 +28,29 @@ fn a_will_goes_out_at_once_without_a_delay() {
     let (mut rig, witness, mortal, _) = rig(0, 60);
     rig.cut(mortal);
     assert_eq!(rig.take_payloads(witness), ["gone"]);
+}
+
+#[test]
+fn a_bridge_tells_its_state_in_the_topic_that_mosquitto_has_for_it() {
+    const STATE: &str = "$SYS/broker/connection/lab/state";
+    let mut rig = Rig::new(1, |_| {});
+    let witness = rig.connect("witness", Hello::default());
+    rig.listen(witness, "$SYS/broker/connection/#", QoS::AtMostOnce);
+    let will = |topic| Hello {
+        will: Some((topic, 0)),
+        ..Hello::default()
+    };
+    let bridge = rig.connect("bridge", will(STATE));
+    rig.publish(bridge, STATE, "1", QoS::AtLeastOnce);
+    rig.publish(bridge, "$SYS/broker/connection/lab", "x", QoS::AtLeastOnce);
+    rig.cut(bridge);
+    assert_eq!(rig.take_payloads(witness), ["1", "gone"]);
+    let other = rig.knock("other", will("$SYS/broker/uptime"));
+    let refused = Got::Connack {
+        present: false,
+        reason: 0x87,
+    };
+    assert_eq!(rig.take(other), [refused]);
 }
 
 #[test]

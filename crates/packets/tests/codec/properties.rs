@@ -131,7 +131,7 @@ fn raw_publish_splits_without_validating() {
         (&b"\x23\x00"[..], &b"payload"[..])
     );
     let error = raw.validate_topic().expect_err("a wildcard");
-    assert_eq!(error.reason, ReasonCode::TOPIC_NAME_INVALID);
+    assert_eq!(error.reason, ReasonCode::MALFORMED_PACKET);
     assert_eq!(
         raw.validate_properties().expect_err("half").reason,
         ReasonCode::MALFORMED_PACKET

@@ -28,7 +28,7 @@ fn refusal(version: Version, bytes: &[u8]) -> Error {
 
 #[test]
 fn decoder_refuses_what_the_specification_forbids() {
-    let cases: [(&str, Version, &[u8], ReasonCode); 18] = [
+    let cases: [(&str, Version, &[u8], ReasonCode); 25] = [
         (
             "a topic name with U+0000 [MQTT-1.5.4-2]",
             V4,
@@ -45,7 +45,7 @@ fn decoder_refuses_what_the_specification_forbids() {
             "a long topic name with a wildcard",
             V4,
             LONG_WITH_WILDCARD,
-            ReasonCode::TOPIC_NAME_INVALID,
+            MALFORMED,
         ),
         (
             "a long topic name that is not UTF-8",
@@ -93,6 +93,48 @@ fn decoder_refuses_what_the_specification_forbids() {
             "authentication data of CONNACK without a method",
             V5,
             b"\x20\x07\x00\x00\x04\x16\x00\x01d",
+            PROTOCOL,
+        ),
+        (
+            "PUBLISH with packet identifier 0 [MQTT-2.2.1-3]",
+            V5,
+            b"\x32\x06\x00\x01t\x00\x00\x00",
+            PROTOCOL,
+        ),
+        (
+            "PUBACK with packet identifier 0 [MQTT-2.2.1-5]",
+            V5,
+            b"\x40\x02\x00\x00",
+            PROTOCOL,
+        ),
+        (
+            "SUBSCRIBE with packet identifier 0 [MQTT-2.2.1-3]",
+            V5,
+            b"\x82\x07\x00\x00\x00\x00\x01a\x00",
+            MALFORMED,
+        ),
+        (
+            "PUBCOMP with a reason code of PUBACK [MQTT-3.7.2-1]",
+            V5,
+            b"\x70\x03\x00\x01\x10",
+            PROTOCOL,
+        ),
+        (
+            "an empty response topic [MQTT-4.7.3-1]",
+            V5,
+            b"\x30\x07\x00\x01t\x03\x08\x00\x00",
+            PROTOCOL,
+        ),
+        (
+            "a response topic with a wildcard [MQTT-3.3.2-14]",
+            V5,
+            b"\x30\x08\x00\x01t\x04\x08\x00\x01#",
+            PROTOCOL,
+        ),
+        (
+            "the same of a will",
+            V5,
+            b"\x10\x19\x00\x04MQTT\x05\x06\x00\x00\x00\x00\x01c\x04\x08\x00\x01+\x00\x01t\x00\x01p",
             PROTOCOL,
         ),
         (
@@ -144,7 +186,7 @@ fn framer_refuses_packet_type_0_at_its_first_byte() {
     for first in 0x00..=0x0F {
         assert_eq!(
             FixedHeader::decode(&[first]).expect_err("reserved").reason,
-            MALFORMED
+            PROTOCOL
         );
     }
     assert_eq!(FixedHeader::decode(&[0x10]), Ok(None));
