@@ -81,15 +81,15 @@ async def _open(
         transport, _ = await loop.create_connection(
             factory, sock=tunnel, ssl=tls, server_hostname=hostname
         )
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if opening is not None:
-        try:
+    try:
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if opening is not None:
             await opening
-        except BaseException:
-            transport.abort()
-            raise
+    except BaseException:
+        transport.abort()
+        raise
 
 
 async def _tunnel(proxy: str, address: Address) -> socket.socket:

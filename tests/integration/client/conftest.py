@@ -56,7 +56,7 @@ class RunningBroker:
 
 def free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))  # Mosquitto takes it for WebSocket on all addresses.
         port: int = probe.getsockname()[1]
         return port
 

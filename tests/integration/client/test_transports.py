@@ -112,7 +112,10 @@ async def join(
     host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     there, back = await asyncio.open_connection(host, port)
-    await asyncio.gather(pipe(reader, back), pipe(there, writer), return_exceptions=True)
+    try:
+        await asyncio.gather(pipe(reader, back), pipe(there, writer), return_exceptions=True)
+    finally:
+        back.transport.abort()
 
 
 async def socks5(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -167,6 +170,7 @@ async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> Asyn
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # Aborted transports close in the next turn of the loop.
 
 
 @pytest.mark.parametrize(("scheme", "handler"), [("socks5", socks5), ("http", http)])
