@@ -34,6 +34,7 @@ pub fn check_proxy(bytes: &[u8]) {
 /// Otherwise.
 pub fn check_frames(input: &[u8]) {
     websocket::check_frames(input);
+    websocket::check_compressed(input);
 }
 
 /// A request is answered, whatever it is: opened, or refused with a whole response.

@@ -1,7 +1,11 @@
 //! The checks behind [`crate::fuzzing`].
 
+use super::deflate::Inflater;
 use super::frame::{Decoder, NORMAL, PROTOCOL_ERROR, TOO_BIG, UNSUPPORTED_DATA, put_close};
 use super::opening::{self, Door};
+
+/// Bytes that a compressed stream may grow to before it is left alone.
+const MAX_GROWN_BYTES: usize = 1 << 18;
 
 /// All payload, the last ping, and the end.
 type Outcome = (Vec<u8>, Option<Vec<u8>>, Option<Option<u16>>);
@@ -26,6 +30,55 @@ pub(crate) fn check_frames(input: &[u8]) {
         put_close(&mut answer, Some(code));
         assert_eq!(answer.len(), 4);
     }
+}
+
+/// As [`check_frames`], where messages may be compressed.
+pub(crate) fn check_compressed(input: &[u8]) {
+    let Some((&step, stream)) = input.split_first() else {
+        return;
+    };
+    let step = usize::from(step).max(1);
+    let whole = inflate(stream, stream.len().max(1), 1 << 16);
+    let cut = inflate(stream, step, 1 + step);
+    let (Some((first, end)), Some((second, other))) = (whole, cut) else {
+        return;
+    };
+    assert_eq!(end, other, "cut every {step} bytes");
+    // What a message that breaks off has held so far may have come out or not.
+    let common = first.len().min(second.len());
+    assert!(first[..common] == second[..common], "cut every {step}");
+    assert!(end.is_some() || first.len() == second.len());
+}
+
+/// The payload and the end; `None` where it grows beyond what is worth the time.
+fn inflate(stream: &[u8], step: usize, room: usize) -> Option<(Vec<u8>, Option<Option<u16>>)> {
+    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+    decoder.allow_compression();
+    let (mut payload, mut into) = (Vec::new(), vec![0; room]);
+    for piece in stream.chunks(step) {
+        let mut piece = piece.to_vec();
+        let mut at = 0;
+        while at < piece.len() {
+            let decoded = decoder.decode(&mut piece[at..]);
+            assert!(decoded.used > 0 || decoded.end.is_some());
+            let bytes = &piece[at..at + decoded.count];
+            inflater.add(bytes, decoded.is_compressed, decoded.is_message_end);
+            while inflater.has_more() {
+                match inflater.inflate(&mut into) {
+                    Ok(count) => payload.extend_from_slice(&into[..count]),
+                    Err(code) => return Some((payload, Some(Some(code)))),
+                }
+                if payload.len() > MAX_GROWN_BYTES {
+                    return None;
+                }
+            }
+            if decoded.end.is_some() {
+                return Some((payload, decoded.end));
+            }
+            at += decoded.used;
+        }
+    }
+    Some((payload, None))
 }
 
 fn decode(stream: &[u8], step: usize) -> Outcome {
