@@ -210,6 +210,12 @@ impl Subscriptions {
         }
     }
 
+    /// How many there are, those of sessions that have just ended included; a group counts as
+    /// one.
+    pub fn len(&self) -> usize {
+        self.tree.read().len()
+    }
+
     /// Adds or replaces a subscription; true if it is new.
     pub fn insert(&self, filter: &str, key: SessionKey, grant: Grant) -> bool {
         let old = self.tree.write().insert(filter, key, grant);

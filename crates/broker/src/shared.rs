@@ -164,11 +164,10 @@ impl Shared {
         const CONNECTION_BYTES: u64 = 4_096;
         const SUBSCRIPTION_BYTES: u64 = 256;
         let of_worker = |each: &Counters| {
-            each.waiting_out_bytes.value()
-                + each.clients_connected.value() * CONNECTION_BYTES
-                + each.subscriptions.value() * SUBSCRIPTION_BYTES
+            each.waiting_out_bytes.value() + each.clients_connected.value() * CONNECTION_BYTES
         };
-        self.stored_bytes() + self.counters.iter().map(of_worker).sum::<u64>()
+        let of_workers: u64 = self.counters.iter().map(of_worker).sum();
+        self.stored_bytes() + of_workers + self.subscriptions.len() as u64 * SUBSCRIPTION_BYTES
     }
 
     /// Whether publishers are slowed or refused for want of memory.

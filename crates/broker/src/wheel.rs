@@ -8,7 +8,8 @@ const PLACES: usize = 1_024;
 const WORDS: usize = PLACES / 64;
 
 /// Things to be looked at when their time comes. Nothing is ever cancelled: who
-/// is named by a timer that no longer matters ignores it.
+/// is named by a timer that no longer matters ignores it. One that is far off goes
+/// when the wheel comes past and it no longer matters.
 pub(crate) struct Wheel<T> {
     /// In groups of 64; those of a group are made when the first is used.
     places: [Vec<Vec<(Time, T)>>; WORDS],
@@ -44,8 +45,8 @@ impl<T: Copy> Wheel<T> {
         self.len += 1;
     }
 
-    /// Takes out everything due by `now`, into `due`.
-    pub fn advance(&mut self, now: Time, due: &mut Vec<T>) {
+    /// Takes out everything due by `now`, into `due`, and what it passes by and is not alive.
+    pub fn advance(&mut self, now: Time, due: &mut Vec<T>, is_alive: impl Fn(T) -> bool) {
         let target = now.0 / TICK_MICROS;
         if self.len == 0 {
             self.cursor = target;
@@ -55,7 +56,7 @@ impl<T: Copy> Wheel<T> {
         let end = (target + 1).min(self.cursor + PLACES as u64);
         let mut tick = self.cursor;
         while let Some(next) = self.next_occupied(tick).filter(|&next| next < end) {
-            self.take_due(next as usize % PLACES, now, due);
+            self.take_due(next as usize % PLACES, now, due, &is_alive);
             tick = next + 1;
         }
         // The place of this very moment may hold what is due a little later.
@@ -98,14 +99,20 @@ impl<T: Copy> Wheel<T> {
         })
     }
 
-    fn take_due(&mut self, number: usize, now: Time, due: &mut Vec<T>) {
+    fn take_due(
+        &mut self,
+        number: usize,
+        now: Time,
+        due: &mut Vec<T>,
+        is_alive: &impl Fn(T) -> bool,
+    ) {
         let place = &mut self.places[number / 64][number % 64];
         let before = place.len();
         place.retain(|&(when, timer)| {
             if when <= now {
                 due.push(timer);
             }
-            when > now
+            when > now && is_alive(timer)
         });
         self.len -= before - place.len();
         if place.is_empty() {
@@ -142,7 +149,7 @@ mod tests {
         while let Some(next) = wheel.next_due() {
             now = now.max(next);
             let mut due = Vec::new();
-            wheel.advance(now, &mut due);
+            wheel.advance(now, &mut due, |_| true);
             due.iter().for_each(|&when| assert!(when <= now.0));
             seen.extend(due);
         }
@@ -155,7 +162,7 @@ mod tests {
         let mut wheel = Wheel::new();
         (0..1000_u64).for_each(|each| wheel.insert(Time(each * 777_777), each));
         let mut due = Vec::new();
-        wheel.advance(Time(u64::MAX / 2), &mut due);
+        wheel.advance(Time(u64::MAX / 2), &mut due, |_| true);
         assert_eq!(due.len(), 1000);
         assert!(wheel.next_due().is_none());
     }
@@ -164,14 +171,30 @@ mod tests {
     fn a_timer_set_in_the_past_is_due_at_once() {
         let mut wheel = Wheel::new();
         let mut due = Vec::new();
-        wheel.advance(Time(10_000_000), &mut due);
+        wheel.advance(Time(10_000_000), &mut due, |_| true);
         wheel.insert(Time(5), 1);
         assert!(
             wheel
                 .next_due()
                 .is_some_and(|next| next <= Time(10_000_000))
         );
-        wheel.advance(Time(10_000_000), &mut due);
+        wheel.advance(Time(10_000_000), &mut due, |_| true);
         assert_eq!(due, [1]);
+    }
+
+    #[test]
+    fn what_is_far_off_and_dead_is_forgotten_when_the_wheel_comes_past() {
+        let mut wheel = Wheel::new();
+        let a_day = Time(0).after_seconds(86_400);
+        (0..1_000).for_each(|each| wheel.insert(a_day, each));
+        let mut due = Vec::new();
+        let mut now = Time(0);
+        while wheel.len > 10 {
+            now = wheel.next_due().unwrap();
+            wheel.advance(now, &mut due, |each| each % 100 == 0);
+        }
+        assert!(due.is_empty() && now < Time(0).after_seconds(140));
+        wheel.advance(a_day, &mut due, |_| false);
+        assert_eq!(due.len(), 10);
     }
 }

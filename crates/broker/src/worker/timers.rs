@@ -37,7 +37,17 @@ pub(super) enum Timer {
 impl Worker {
     pub(super) fn run_timers(&mut self, now: Time) {
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(now, &mut due);
+        let (connections, sessions) = (&self.connections, &self.sessions);
+        let is_there = |id: ConnectionId| connections.get(id.index(), id.generation()).is_some();
+        let is_kept = |key: SessionKey| sessions.get(key.slot(), key.epoch());
+        // Those of who has come and gone would otherwise stay for as long as they wished.
+        self.wheel.advance(now, &mut due, |timer| match timer {
+            Timer::KeepAlive(id) => is_there(id),
+            Timer::Will(key, since) | Timer::SessionExpiry(key, since) => {
+                is_kept(key).is_some_and(|session| session.offline_since == since)
+            }
+            _ => true,
+        });
         for timer in due.drain(..) {
             self.run_timer(timer, now);
         }
