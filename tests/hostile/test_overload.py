@@ -117,8 +117,7 @@ def test_packets_that_do_not_come_to_their_end(siege, bystanders, qos):
     for attacker in attackers:
         with contextlib.suppress(OSError):
             attacker.send(head + b"\x00\x01t" + bytes(4 << 20))
-        # Half a packet is not counted before memory is measured again.
-        assert siege.broker.resident_bytes() < MEMORY_BYTES + 2 * SLACK_BYTES
+        assert siege.broker.resident_bytes() < MEMORY_BYTES + SLACK_BYTES
     codes = {code_of(attacker) for attacker in attackers}
     assert QUOTA_EXCEEDED in codes
     bystanders()
