@@ -192,8 +192,8 @@ class Engine:
     def disconnect(self, client: str, reason_code: int) -> None:
         """End a client's connection, if it has one."""
 
-    def clients(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
-        """Every session, connected or not; those of a worker that does not answer are left out."""
+    def clients(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]] | None:
+        """Every session, connected or not; None where a worker has not answered in time."""
 
     def publish(
         self,

@@ -373,19 +373,22 @@ impl Engine {
         Ok(Tap(Mutex::new(tap)))
     }
 
-    /// Every session, connected or not; those of a worker that does not answer are left out.
+    /// Every session, connected or not; None where a worker has not answered in time.
     #[pyo3(signature = (timeout_seconds = 5.0))]
     fn clients<'py>(
         &self,
         py: Python<'py>,
         timeout_seconds: f64,
-    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    ) -> PyResult<Option<Vec<Bound<'py, PyDict>>>> {
         let timeout = duration(timeout_seconds)?;
-        let clients = py.detach(|| self.0.clients(timeout));
-        clients
+        let Some(clients) = py.detach(|| self.0.clients(timeout)) else {
+            return Ok(None);
+        };
+        let all: PyResult<_> = clients
             .iter()
             .map(|each| client_to_dict(py, each))
-            .collect()
+            .collect();
+        all.map(Some)
     }
 }
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -502,12 +502,12 @@ impl Engine {
         self.send(owner, Message::Disconnect(client.into(), reason));
     }
 
-    /// Every session there is, connected or not; of a worker that does not answer within
-    /// `timeout`, none.
+    /// Every session there is, connected or not; `None` where a worker does not answer within
+    /// `timeout`. Less than all is no answer: rules would be changed for some alone.
     #[must_use]
-    pub fn clients(&self, timeout: Duration) -> Vec<ClientInfo> {
+    pub fn clients(&self, timeout: Duration) -> Option<Vec<ClientInfo>> {
         let Some(running) = self.running.get().filter(|running| running.is_here()) else {
-            return Vec::new();
+            return Some(Vec::new());
         };
         let (sender, receiver) = mpsc::channel();
         for post in running.posts.iter() {
@@ -515,12 +515,7 @@ impl Engine {
         }
         drop(sender);
         let until = Instant::now() + timeout.min(CLIENTS_TIMEOUT);
-        let mut all = Vec::new();
-        while let Ok(some) = receiver.recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
-            all.extend(some);
-        }
-        all
+        all_answers(&receiver, until)
     }
 
     /// Publishes a message on the broker's own account; false if a worker has more to do
@@ -744,9 +739,33 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
+/// What all senders have sent before they went; `None` if one is still there by then.
+fn all_answers<T>(receiver: &Receiver<Vec<T>>, until: Instant) -> Option<Vec<T>> {
+    let mut all = Vec::new();
+    loop {
+        match receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(some) => all.extend(some),
+            Err(RecvTimeoutError::Disconnected) => return Some(all),
+            Err(RecvTimeoutError::Timeout) => return None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_of_some_workers_are_no_answer() {
+        let (sender, receiver) = mpsc::channel();
+        let slow = sender.clone();
+        sender.send(vec![1]).unwrap();
+        drop(sender);
+        assert_eq!(all_answers(&receiver, Instant::now()), None);
+        slow.send(vec![2]).unwrap();
+        drop(slow);
+        assert_eq!(all_answers(&receiver, Instant::now()), Some(vec![2]));
+    }
 
     fn engine(workers: usize) -> Engine {
         let json = format!(

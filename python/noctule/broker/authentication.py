@@ -56,7 +56,8 @@ class Accept:
     """Who the client is from now on; None: whom it said it is."""
 
     rules: Sequence[EngineRule] | Callable[[], Sequence[EngineRule] | None] | None = None
-    """What it may do; None: everything. A function is called as the client is let in."""
+    """What it may do; None: everything, but `$SYS` on this machine alone. A function is called as
+    the client is let in."""
 
     expires_at: float | None = None
     """Seconds since 1970 at which the client is disconnected, unless it has come anew."""
@@ -159,7 +160,7 @@ class Sessions(Protocol):
         """Every session, connected or not."""
 
     def set_permissions(self, client: str, rules: Sequence[EngineRule] | None) -> None:
-        """Give a session other rules at once; None allows everything."""
+        """Give a session other rules at once; None allows what None does in `Accept`."""
 
     async def disconnect(self, client: str, reason_code: int = 0x98) -> None:
         """End a client's connection, if it has one."""

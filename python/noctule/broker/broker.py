@@ -16,9 +16,10 @@ from noctule.broker.authentication import (
     Client,
     EngineRule,
 )
+from noctule.broker.ban_requests import BanWatch
 from noctule.broker.bans import Ban, ban_from, how_long, whom
 from noctule.broker.consultant import Consultant
-from noctule.broker.door import Door, rules_json
+from noctule.broker.door import Door, all_clients, rules_json
 from noctule.broker.errors import BrokerError, EngineFailedError, PluginError, StartError
 from noctule.broker.events import EventStream, Reports
 from noctule.broker.exposure import refuse_exposed
@@ -107,6 +108,8 @@ class Broker(Hooking):
         self._engine = Engine(self.options.engine_json(authentication=authenticator is not None))
         self._reports = Reports(self._engine)
         self._authenticates = authenticator is not None
+        data_dir = self.options.data_dir
+        self._ban_watch = None if data_dir is None else BanWatch(data_dir, self._engine)
         self._consultant = Consultant(self._engine, self._present)
         self._plugins = Plugins(self.options.plugins)
         self._plugins.set_up(self)
@@ -125,6 +128,8 @@ class Broker(Hooking):
             await self.stop()
             raise
         self._reports.start()
+        if self._ban_watch is not None:
+            self._ban_watch.start()
         self._hooks.start(self.events)
         self._consultant.start()
         if self._door is not None:
@@ -163,6 +168,8 @@ class Broker(Hooking):
         stopped by itself.
         """
         await self._plugins.stop()
+        if self._ban_watch is not None:
+            await self._ban_watch.stop()
         for tap in self._taps:
             await tap.stop()
         try:
@@ -250,7 +257,7 @@ class Broker(Hooking):
 
     async def clients(self) -> list[Client]:
         """Every session there is, connected or not."""
-        found = await asyncio.to_thread(self._engine.clients)
+        found = await all_clients(self._engine)
         return [Client(**{name: each[name] for name in CLIENT_FIELDS}) for each in found]
 
     async def disconnect(
@@ -313,7 +320,8 @@ class Broker(Hooking):
     def set_permissions(self, client: str, rules: Sequence[EngineRule] | None) -> None:
         """Give a client's session other rules, in force from its next packet and delivery on.
 
-        None allows everything. ValueError for a rule that is none.
+        None allows everything, but `$SYS` on this machine alone. ValueError for a rule that is
+        none.
         """
         self._engine.set_permissions(client, rules_json(rules))
 

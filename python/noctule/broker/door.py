@@ -19,7 +19,7 @@ from noctule.broker.authentication import (
 )
 from noctule.broker.events import readable
 
-__all__ = ["Door"]
+__all__ = ["Door", "all_clients", "rules_json"]
 
 BATCH = 256
 BAD_METHOD = 0x8C
@@ -74,8 +74,8 @@ class Source(Protocol):
     def disconnect(self, client: str, reason_code: int) -> None:
         """End a client's connection."""
 
-    def clients(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]]:
-        """Every session."""
+    def clients(self, timeout_seconds: float = 5.0) -> list[dict[str, Any]] | None:
+        """Every session; None where a worker has not answered in time."""
 
 
 class Door:
@@ -215,9 +215,16 @@ class Door:
 
     async def _expire_nameless(self, request: AuthenticationRequest) -> None:
         place = (request.address, request.port)
-        for client in await asyncio.to_thread(self._source.clients):
+        for client in await all_clients(self._source):
             if (client["address"], client["port"]) == place:
                 self._source.disconnect(client["client"], NOT_AUTHORIZED)
+
+
+async def all_clients(source: Source) -> list[dict[str, Any]]:
+    """Every session there is, however long the workers take: rules are put on each of them."""
+    while (found := await asyncio.to_thread(source.clients)) is None:
+        logger.warning("the workers have much to do: sessions are asked for again")
+    return found
 
 
 def rules_json(rules: Sequence[EngineRule] | None) -> str | None:

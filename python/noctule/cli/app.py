@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": ("noctule.cli.flags.command", "Try a broker step by step, and say what to do."),
     "passwd": ("noctule.cli.passwd", "Make, change and delete users of a password file."),
     "users": ("noctule.cli.users", "Make and change users that a running broker knows."),
+    "bans": ("noctule.cli.bans", "Keep clients, users and addresses out of a broker."),
     "topics": ("noctule.cli.topics", "Check topic names and filters."),
     "acl": ("noctule.cli.acl", "Ask what clients may do, and why."),
     "import": ("noctule.cli.imports", "Move from another broker to this one."),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiomqtt
 import pytest
+from click.testing import CliRunner
 
 from noctule.broker import (
     Accept,
@@ -17,6 +18,7 @@ from noctule.broker import (
     Refuse,
     StartError,
 )
+from noctule.cli.app import noctule
 
 WAIT_SECONDS = 10.0
 # How long a client waits for the CONNACK of a connection that was closed before it.
@@ -141,6 +143,39 @@ async def test_bans_outlast_a_restart(tmp_path: Path) -> None:
         assert not await is_refused(broker, "d")
         found = {(each.client, each.user, each.address, each.reason) for each in broker.bans()}
         assert found == {("c", None, None, "for ever"), (None, "u", None, "")}
+
+
+async def test_operator_bans_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("noctule.broker.ban_requests.LOOK_SECONDS", 0.02)
+    file, data_dir = tmp_path / "noctule.toml", tmp_path / "data"
+    file.write_text(f'data_dir = "{data_dir}"\n')
+
+    async def command(*arguments: str) -> str:
+        whole = ["bans", "-c", str(file), *arguments]
+        result = await asyncio.to_thread(CliRunner().invoke, noctule, whole)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    # Of a broker that does not run.
+    await command("add", "--user", "u", "--reason", "left before")
+    async with new_broker(data_dir) as broker:
+        assert await is_refused(broker, username="u")
+        client = aiomqtt.Client("127.0.0.1", broker.port, identifier="c")
+        with pytest.raises(aiomqtt.MqttError):
+            async with client, asyncio.timeout(WAIT_SECONDS):
+                await command("add", "--client", "c", "--seconds", "3600")
+                await anext(client.messages)
+        assert await is_refused(broker, "c")
+        await command("remove", "--user", "u")
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(broker.bans()) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert not await is_refused(broker, "d", username="u")
+    async with new_broker(data_dir) as broker:
+        assert await is_refused(broker, "c")
+        assert (await command("list")).startswith("client c until 2")
 
 
 async def test_broken_ban_file_lets_nobody_in(tmp_path: Path) -> None:

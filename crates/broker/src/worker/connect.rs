@@ -232,6 +232,9 @@ impl Worker {
             session.outgoing.mark_resends();
             session.publish_status();
         }
+        if session_present {
+            self.leave_system_topics(key);
+        }
         self.record_session(key);
         if self.journal.promised() > promised {
             self.gate_all(id);

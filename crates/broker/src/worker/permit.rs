@@ -1,6 +1,7 @@
 //! What sessions may do, asked and changed.
 
 use noctule_packets::{QoS, ReasonCode};
+use noctule_topics::Filter;
 
 use super::Worker;
 use crate::access::{Permissions, Rule};
@@ -61,6 +62,43 @@ impl Worker {
         })
     }
 
+    /// Whether a client is on this machine, as far as its address tells.
+    pub(super) fn is_local(&self, key: SessionKey) -> bool {
+        let connection = self
+            .sessions
+            .get(key.slot(), key.epoch())
+            .and_then(|session| session.connection)
+            .and_then(|id| self.connections.get(id.index(), id.generation()));
+        let address = connection.and_then(|connection| connection.peer.address);
+        address.is_none_or(|address| address.to_canonical().is_loopback())
+    }
+
+    /// Ends subscriptions to what the broker says of itself, of a session that no rule bounds
+    /// and whose client has come back from another machine.
+    pub(super) fn leave_system_topics(&mut self, key: SessionKey) {
+        if self.is_local(key) {
+            return;
+        }
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        if session.permissions.is_some() {
+            return;
+        }
+        let filters: Vec<Box<str>> = session
+            .subscriptions
+            .iter()
+            .filter(|whole| match Filter::parse(whole) {
+                Ok(Filter::Plain(plain) | Filter::Shared { filter: plain, .. }) => is_system(plain),
+                Err(_) => false,
+            })
+            .cloned()
+            .collect();
+        for filter in filters {
+            self.unsubscribe(key, &filter);
+        }
+    }
+
     /// What a client is told that may not do what it asks for. 0x80 is for a server
     /// that does not wish to reveal the reason (MQTT 5.0 §3.4.2.1, §3.9.3).
     pub(super) fn not_authorized(&self) -> ReasonCode {
@@ -100,4 +138,9 @@ impl Worker {
         };
         std::str::from_utf8(topic).is_ok_and(|topic| permissions.may_publish(topic, qos, retain))
     }
+}
+
+/// Whether a filter reaches what the broker says of itself: no wildcard does in the first level.
+pub(super) fn is_system(filter: &str) -> bool {
+    filter.split('/').next() == Some("$SYS")
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::Worker;
 use super::deny::Denied;
+use super::permit::is_system;
 use crate::access::Action;
 use crate::effect::Event;
 use crate::group::Member;
@@ -159,9 +160,11 @@ impl Worker {
         let Some(session) = self.session(key) else {
             return Err(ReasonCode::UNSPECIFIED_ERROR);
         };
-        if let Some(permissions) = &session.permissions
-            && !permissions.may_subscribe(plain, request.qos)
-        {
+        let allowed = match &session.permissions {
+            Some(permissions) => permissions.may_subscribe(plain, request.qos),
+            None => !is_system(plain) || self.is_local(key),
+        };
+        if !allowed {
             let denied = Denied {
                 action: Action::Subscribe,
                 topic: plain,
@@ -171,6 +174,9 @@ impl Worker {
             self.tell_denied(key, &denied);
             return Err(self.not_authorized());
         }
+        let Some(session) = self.session(key) else {
+            return Err(ReasonCode::UNSPECIFIED_ERROR);
+        };
         let full = session.subscriptions.len() >= limits.max_subscriptions_per_session as usize;
         if full && !session.subscriptions.contains(request.filter) {
             return Err(ReasonCode::QUOTA_EXCEEDED);
