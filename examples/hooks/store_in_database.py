@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sql
+from sqlalchemy.dialects.mysql import LONGBLOB
 
 from noctule import Broker
 from noctule.broker import TappedMessage
@@ -24,10 +25,15 @@ messages = sql.Table(
     "messages",
     sql.MetaData(),
     sql.Column("arrived", sql.Double, nullable=False),
-    sql.Column("topic", sql.Text, nullable=False, index=True),
-    sql.Column("payload", sql.LargeBinary, nullable=False),
+    sql.Column("topic", sql.Text, nullable=False),
+    # A plain BLOB of MySQL holds 64 KiB.
+    sql.Column(
+        "payload", sql.LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb"), nullable=False
+    ),
     sql.Column("qos", sql.SmallInteger),
     sql.Column("retain", sql.Boolean),
+    # MySQL indexes the beginning of a text alone, and wants to be told of how much.
+    sql.Index("messages_by_topic", "topic", mysql_length=200, mariadb_length=200),
 )
 
 
