@@ -1,6 +1,7 @@
 """Rules on sessions that live: what is denied is said, and what is revoked ends."""
 
 import asyncio
+import functools
 import logging
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from paho.mqtt.properties import Properties
 
 from noctule.access import Access, Function
 from noctule.broker import AuthenticationRequest, Broker, PublishRequest
+from tests.conformance.wire import Client
 from tests.integration.access.test_access import broker_with, eventually
 
 
@@ -186,3 +188,41 @@ async def test_hook_carries_no_message_past_a_rule() -> None:
         await bob.publish("open/x", b"fine", qos=1)
         async with asyncio.timeout(10):
             assert str((await anext(alice.messages)).topic) == "fine/x"
+
+
+async def test_retained_message_is_neither_kept_nor_cleared_past_a_rule() -> None:
+    """By no PUBLISH and by no will."""
+    rules: list[dict[str, object]] = [
+        {"actions": ["publish"], "filter": "no/retain", "retain": False},
+        {"filter": "open/#"},
+    ]
+    access = Access(links=[Function(anybody)], rules=rules)
+    async with broker_with(access) as broker, client(broker, "bob") as bob:
+        await broker.publish("secrets/kept", b"kept", retain=True)
+        await bob.publish("secrets/kept", b"", qos=1, retain=True)
+        for topic in ("secrets/new", "no/retain"):
+            await bob.publish(topic, b"new", qos=1, retain=True)
+        await bob.publish("open/new", b"new", qos=1, retain=True)
+        for topic in ("secrets/kept", "no/retain"):
+            with pytest.raises(aiomqtt.MqttError):
+                async with client(broker, "bob", will=aiomqtt.Will(topic, b"", qos=1, retain=True)):
+                    pass
+        kept = {each.topic async for each in broker.retained.messages("#")}
+        assert kept == {"secrets/kept", "open/new"}
+
+
+async def test_topic_alias_is_no_way_around_a_rule() -> None:
+    """An alias stands for a topic, and for what may be done with it now, not when it was set."""
+    access = Access(links=[Function(anybody)], rules=[{}])
+    async with broker_with(access) as broker:
+        with Client(("127.0.0.1", broker.port), client_id="c") as wire:
+            await asyncio.to_thread(wire.connect, username="bob", password=b"bob")
+            first = functools.partial(wire.publish, "t/x", b"", 1, topic_alias=1)
+            again = functools.partial(wire.publish, "", b"", 1, topic_alias=1)
+            assert await asyncio.to_thread(first) < 0x80
+            assert await asyncio.to_thread(again) < 0x80
+            await access.update([{"permission": "deny", "filter": "t/x"}, {}])
+            assert await asyncio.to_thread(again) == 0x87
+            # One that may not be published to sets no alias that may.
+            assert await asyncio.to_thread(first) == 0x87
+            assert await asyncio.to_thread(again) == 0x87
