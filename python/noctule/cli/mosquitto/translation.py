@@ -59,7 +59,8 @@ PLUG_IN = (
 BRIDGE = "Noctule has no bridges"
 PRE_SHARED = "TLS with pre-shared keys is not there; use certificates"
 MISSING = {
-    "auto_id_prefix": "the identifiers that the broker makes up have no prefix",
+    "accept_protocol_versions": "MQTT 3.1, 3.1.1 and 5.0 are spoken on every listener",
+    "auto_id_prefix": "the identifiers that the broker makes up begin with auto-",
     "bind_interface": "give the listener the address of that interface as its host",
     "capath": "put the authorities into one file, and name it as client_ca of the listener",
     "check_retain_source": "the right to publish is checked when a message is published",
@@ -67,7 +68,11 @@ MISSING = {
     "ciphers_tls1.3": "TLS offers strong ciphers alone, and they cannot be chosen",
     "clientid_prefixes": "write a rule for clients of that prefix, `[[access.rules]]`",
     "connection_messages": LOGGING,
+    "disable_client_cert_date_checks": "certificates that have expired are refused",
+    "enable_proxy_protocol": "name the proxies in proxy_protocol_from of the listener",
+    "global_max_clients": "set max_connections and max_offline_sessions in [limits]",
     "http_dir": "no files are served; a web server does that",
+    "listener_auto_id_prefix": "the identifiers that the broker makes up begin with auto-",
     "log_dest": LOGGING,
     "log_facility": LOGGING,
     "log_timestamp": LOGGING,
