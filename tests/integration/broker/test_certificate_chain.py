@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,13 @@ def shake_hands(port: int) -> str | None:
         return secure.version()
 
 
-@pytest.mark.parametrize("key", ["tls_chain", "client_certificates=optional&client_ca"])
-def test_chains_are_completed(key: str) -> None:
+UNREADABLE = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+
+
+def test_chains_are_completed(tmp_path: Path) -> None:
+    authorities = folder() / "authorities.pem"
+    chain = tmp_path / "chain.pem"
+    chain.write_text(UNREADABLE + authorities.read_text())
     own = f"tls_certificate={folder()}/branch.pem&tls_key={folder()}/branch.key"
     listen = f"mqtts://127.0.0.1:0?{own}"
     with (
@@ -29,6 +35,6 @@ def test_chains_are_completed(key: str) -> None:
         pytest.raises(ssl.SSLCertVerificationError, match="local issuer"),
     ):
         shake_hands(broker.port)
-    complete = f"{listen}&{key}={folder()}/authorities.pem"
-    with ServedBroker("--durability", "memory", listen=complete) as broker:
-        assert shake_hands(broker.port) == "TLSv1.3"
+    for more in (f"tls_chain={chain}", f"client_certificates=optional&client_ca={authorities}"):
+        with ServedBroker("--durability", "memory", listen=f"{listen}&{more}") as broker:
+            assert shake_hands(broker.port) == "TLSv1.3"

@@ -35,7 +35,7 @@ impl Certificates {
         let loaded = pairs.map(|(certificate, key)| {
             let broken = |why: String| TlsError::new("tls_certificate", certificate, why);
             let mut chain = read_certificates(certificate).map_err(broken)?;
-            complete(&mut chain, authorities).map_err(broken)?;
+            complete(&mut chain, authorities);
             let names = chain
                 .first()
                 .map_or(Ok(Vec::new()), |first| dns_names(first));
@@ -77,30 +77,30 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// Adds the authorities between a chain's end and the root that clients have themselves.
-fn complete(
-    chain: &mut Vec<CertificateDer<'static>>,
-    authorities: &[CertificateDer<'static>],
-) -> Result<(), String> {
+/// Adds the authorities between a chain's end and the root that clients have themselves;
+/// those that cannot be read are passed over.
+fn complete(chain: &mut Vec<CertificateDer<'static>>, authorities: &[CertificateDer<'static>]) {
     for _ in authorities {
-        let Some(last) = chain.last() else {
-            return Ok(());
+        let Some(issuer) = chain.last().and_then(|last| issuer_of(last, authorities)) else {
+            return;
         };
-        let last = parse(last)?;
-        let mut issuer = None;
-        for authority in authorities {
-            let parsed = parse(authority)?;
-            let is_root = parsed.issuer() == parsed.subject();
-            if !is_root && parsed.subject() == last.issuer() && parsed.subject() != last.subject() {
-                issuer = Some(authority.clone());
-            }
-        }
-        match issuer {
-            Some(issuer) => chain.push(issuer),
-            None => return Ok(()),
-        }
+        chain.push(issuer.clone());
     }
-    Ok(())
+}
+
+/// The authority that has issued a certificate; none for a root, nor where a root has.
+fn issuer_of<'a>(
+    certificate: &CertificateDer<'_>,
+    authorities: &'a [CertificateDer<'static>],
+) -> Option<&'a CertificateDer<'static>> {
+    let certificate = parse(certificate).ok()?;
+    authorities.iter().find(|authority| {
+        parse(authority).is_ok_and(|authority| {
+            authority.subject() == certificate.issuer()
+                && authority.subject() != authority.issuer()
+                && authority.subject() != certificate.subject()
+        })
+    })
 }
 
 fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, String> {
