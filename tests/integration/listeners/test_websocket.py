@@ -55,6 +55,8 @@ class MqttOverWebSocket:
 @asynccontextmanager
 async def opened(url: str, *offered: str, **given: Any) -> AsyncIterator[MqttOverWebSocket]:
     given.setdefault("max_size", None)
+    # A ping now and then would wake up what has gone to sleep.
+    given.setdefault("ping_interval", None)
     # Connects to this machine alone, whatever the environment says of proxies.
     given.setdefault("proxy", None)
     names = [Subprotocol(name) for name in offered or ("mqtt",)]
