@@ -4,7 +4,8 @@ authority.pem            whom to trust, on either side
 server.pem, server.key   of localhost and 127.0.0.1
 authorities.pem          that authority, and a branch of it
 branch.pem, branch.key   of localhost and 127.0.0.1, issued by the branch; without the chain
-NAME.pem, NAME.key       of clients: good, expired, revoked, and one of a foreign authority
+NAME.pem, NAME.key       of clients: good, expired, revoked, one without alternative names
+                         (nameless), and one of a foreign authority
 revocations.pem          the authority's revocation list
 """
 
@@ -44,6 +45,7 @@ def folder() -> Path:
     (path / "branch.pem").write_bytes(_pem(leaf))
     (path / "authorities.pem").write_bytes(authority.pem + branch.pem)
     authority.issue(path, "good", now + DAY)
+    authority.issue(path, "nameless", now + DAY, names=())
     authority.issue(path, "expired", now - DAY)
     revoked = authority.issue(path, "revoked", now + DAY)
     foreign.issue(path, "foreign", now + DAY)
@@ -110,8 +112,10 @@ class Authority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(name), key.public_key(), self._name, expires)
-        alternative = x509.SubjectAlternativeName([_general_name(each) for each in names])
-        builder = builder.add_extension(alternative, critical=False)
+        alternative = [_general_name(each) for each in names]
+        if alternative:
+            extension = x509.SubjectAlternativeName(alternative)
+            builder = builder.add_extension(extension, critical=False)
         builder = builder.add_extension(self._identifier(), critical=False)
         if usage is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)

@@ -48,8 +48,17 @@ async def users(broker: Broker) -> list[str | None]:
     return [client.user for client in await broker.clients()]
 
 
-@pytest.mark.parametrize(("which_name", "user"), [("name", "localhost"), ("subject", "CN=good")])
-async def test_certificate_is_who_the_client_is(tmp_path: Path, which_name: str, user: str) -> None:
+@pytest.mark.parametrize(
+    ("shows", "which_name", "user"),
+    [
+        ("good", "name", "localhost"),
+        ("nameless", "name", "nameless"),
+        ("good", "subject", "CN=good"),
+    ],
+)
+async def test_certificate_is_who_the_client_is(
+    tmp_path: Path, shows: str, which_name: str, user: str
+) -> None:
     certificates = folder()
     file = tmp_path / "noctule.toml"
     file.write_text(
@@ -70,7 +79,7 @@ async def test_certificate_is_who_the_client_is(tmp_path: Path, which_name: str,
         """
     )
     async with broker_of(load_options(file)) as broker:
-        shown: dict[str, Any] = {"tls_context": client_context("good")}
+        shown: dict[str, Any] = {"tls_context": client_context(shows)}
         # What CONNECT says of a name counts for nothing.
         async with aiomqtt.Client("127.0.0.1", broker.port, username="root", **shown) as client:
             assert await users(broker) == [user]

@@ -99,7 +99,8 @@ async def test_publisher_messages_stay_in_their_order_past_a_hook_of_some_of_the
 async def test_slow_hook_holds_up_its_client_alone_and_is_given_up_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broker = new_broker(hook_timeout_seconds=0.3)
+    # Of one worker, so that all of them are on the same.
+    broker = new_broker(hook_timeout_seconds=0.3, workers=1)
 
     @broker.on_publish("slow")
     async def hang(message: PublishRequest) -> None:
