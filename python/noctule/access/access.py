@@ -269,11 +269,18 @@ class Access:
         await self._sources.refresh()
         await self._recheck()
 
+    async def _answered(self) -> None:
+        """Wait for who is just being asked about: what was there before may still let them in."""
+        asking = self._asking - {asyncio.current_task()}
+        if asking:
+            await asyncio.wait(asking)
+
     async def _recheck(self, vouchers: Collection[str] | None = None) -> None:
         """Disconnect who would not be let in any more; of some `vouchers`, or of all."""
         sessions = self._sessions
         if sessions is None:
             return
+        await self._answered()
         verdicts: dict[tuple[object, ...], bool] = {}
         for client in await sessions.clients():
             key, known = self._find(client)
@@ -315,6 +322,7 @@ class Access:
         await self._push()
         if self._sessions is None or not revoked:
             return
+        await self._answered()
         for client in await self._sessions.clients():
             if client.connected and client.user in revoked:
                 await self._sessions.disconnect(client.client, NOT_AUTHORIZED)

@@ -266,6 +266,37 @@ async def test_kept_tap_gets_a_failed_batch_again(monkeypatch: pytest.MonkeyPatc
     assert tries == [b"once", b"once"]
 
 
+@pytest.mark.parametrize("queue_full", ["drop_oldest", "drop_newest"])
+async def test_slow_tap_is_bounded_and_holds_up_nobody(queue_full: str) -> None:
+    limits = {"max_queued_messages": 10, "max_inflight_messages": 10, "queue_full": queue_full}
+    broker = Broker(listeners=["mqtt://127.0.0.1:0"], durability="memory", limits=limits)
+    given: list[int] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @broker.tap("t", batch=5, name="slow")
+    async def _(batch: list[TappedMessage]) -> None:
+        given.extend(int(message.payload) for message in batch)
+        begun.set()
+        await go_on.wait()
+
+    async with broker, aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.subscribe("t", qos=1)
+        for number in range(100):
+            # Each is acknowledged while the function sleeps, and goes to others at once.
+            await client.publish("t", b"%d" % number, qos=1)
+            assert int((await anext(client.messages)).payload) == number  # type: ignore[arg-type]
+        await begun.wait()
+        go_on.set()
+
+        async def all_accounted_for() -> bool:
+            return broker.statistics()["publish_dropped"] + len(given) == 100
+
+        await eventually(all_accounted_for)
+        assert given == sorted(set(given))
+        assert 20 <= len(given) <= 30
+        assert (given[-1] == 99) is (queue_full == "drop_oldest")
+
+
 async def test_nobody_else_uses_an_identifier_of_our_own() -> None:
     async with Broker(listeners=["mqtt://127.0.0.1:0"], durability="memory") as broker:
         assert await is_refused(broker, identifier="$noctule/keeper")

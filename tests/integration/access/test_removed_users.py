@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 
 import noctule
-from noctule.access import Access, Directory, Mechanism, PasswordFile
+from noctule.access import Access, Directory, Mechanism, PasswordChecker, PasswordFile
 from noctule.access.sasl import Plain, Scram, ScramFile, scram_record
 from noctule.access.sql import SqlUsers
 from noctule.broker import Broker
@@ -40,22 +41,22 @@ class Guests:
     """Clients of all users, each with its name as client identifier and password."""
 
     def __init__(self, broker: Broker) -> None:
-        self._clients = {user: Client(("127.0.0.1", broker.port), client_id=user) for user in USERS}
+        self.clients = {user: Client(("127.0.0.1", broker.port), client_id=user) for user in USERS}
         self._here = set(USERS)
 
     def come(self, user: str) -> None:
-        self._clients[user].connect(username=user, password=user.encode())
+        self.clients[user].connect(username=user, password=user.encode())
 
     async def are_sent_away(self, *users: str) -> None:
         """These are told so, and the others stay."""
         for user in users:
-            await asyncio.to_thread(self._clients[user].expect_disconnect, NOT_AUTHORIZED)
+            await asyncio.to_thread(self.clients[user].expect_disconnect, NOT_AUTHORIZED)
         self._here -= set(users)
         for user in self._here:
-            await asyncio.to_thread(self._clients[user].ping)
+            await asyncio.to_thread(self.clients[user].ping)
 
     def go(self) -> None:
-        for client in self._clients.values():
+        for client in self.clients.values():
             client.close()
 
 
@@ -199,3 +200,32 @@ async def test_operator_ends_all_connections_of_a_user() -> None:
         for wrong in wrongs:
             with pytest.raises(ValueError, match="one of"):
                 await broker.disconnect(**wrong)
+
+
+async def test_nobody_slips_in_who_is_being_asked_about_meanwhile(tmp_path: Path) -> None:
+    """Found right by the file of before, and let in after the others have been looked at."""
+    file = tmp_path / "users"
+    file.write_text(text_of(RECORDS))
+    checker = PasswordChecker(threads=1)
+    verify, is_asked, go_on = checker._verify, threading.Event(), threading.Event()
+
+    def slow(record: str, password: bytes) -> bool:
+        is_asked.set()
+        assert go_on.wait(20)
+        return verify(record, password)
+
+    checker._verify = slow  # type: ignore[method-assign]
+    access = Access(links=[PasswordFile(file, checker)])
+    async with broker_with(access) as broker:
+        guests = Guests(broker)
+        coming = asyncio.create_task(asyncio.to_thread(guests.come, "alice"))
+        assert await asyncio.to_thread(is_asked.wait, 20)
+        file.write_text(text_of(LATER))
+        refreshing = asyncio.create_task(access.refresh())
+        done, _ = await asyncio.wait([refreshing], timeout=0.2)
+        assert not done
+        go_on.set()
+        await coming
+        await refreshing
+        await asyncio.to_thread(guests.clients["alice"].expect_disconnect, NOT_AUTHORIZED)
+        guests.go()
