@@ -25,6 +25,10 @@ pub(crate) struct Greetings {
     /// Deadlines in the order of accepting, which is their own order.
     queue: VecDeque<Place>,
     serial: u64,
+    /// When the log last told of a certificate that was refused.
+    told: Option<Time>,
+    /// Those refused since.
+    untold: u64,
 }
 
 struct Greeting {
@@ -222,12 +226,37 @@ impl Reactor {
     /// A layer below MQTT has ended before CONNECT: the peer has been told why.
     fn fail_handshake(&mut self, key: usize) {
         self.common.counters.handshakes_failed.add(1);
-        if let Some(Handover {
-            transport, ticket, ..
+        let Some(Handover {
+            transport,
+            ticket,
+            peer,
+            ..
         }) = self.greetings.remove(key)
-        {
-            self.say_farewell(transport, ticket);
+        else {
+            return;
+        };
+        if let Some(why) = transport.refusal() {
+            self.tell_refusal(&peer, why);
         }
+        self.say_farewell(transport, ticket);
+    }
+
+    /// Logs a refused certificate, at most one a second.
+    fn tell_refusal(&mut self, peer: &Peer, why: &str) {
+        let Greetings { told, untold, .. } = &mut self.greetings;
+        if told.is_some_and(|last| self.now < last.after_seconds(1)) {
+            *untold += 1;
+            return;
+        }
+        *told = Some(self.now);
+        let others = match std::mem::take(untold) {
+            0 => String::new(),
+            count => format!("; {count} more were refused meanwhile"),
+        };
+        let address = peer
+            .address
+            .map_or("no address".into(), |ip| ip.to_string());
+        tracing::warn!("a client at {address} is refused: {why}{others}");
     }
 
     /// Takes the PROXY header off, if there must be one; returns whether reading may go on.
@@ -288,7 +317,7 @@ impl Reactor {
             Ok(None) => {}
             Ok(Some(identity)) => identify(&mut handover.peer, identity),
             Err(why) => {
-                tracing::warn!("a connection is refused: {why}");
+                self.tell_refusal(&handover.peer, &why);
                 self.common.counters.handshakes_failed.add(1);
                 return;
             }

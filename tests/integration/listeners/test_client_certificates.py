@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from asyncio import to_thread
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -135,6 +136,19 @@ async def test_revoked_ones_are_refused_wherever_in_the_chain_they_stand(
         for place, name, expected in cases:
             got = await to_thread(outcome, broker.ports[place], offices.shows(name))
             assert expected in got, (place, name)
+
+
+async def test_log_says_why_a_certificate_is_refused_and_is_not_flooded(
+    offices: Offices, issued: dict[str, x509.Certificate], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Broker(listeners=[offices.listener("required")], workers=1) as broker:
+        begin = time.monotonic()
+        for name in ("stranger", "server", None) * 20:
+            assert await to_thread(outcome, broker.port, offices.shows(name)) != "welcome"
+        seconds = time.monotonic() - begin
+    lines = [line for line in caplog.messages if line.startswith("a client at 127.0.0.1 is ref")]
+    assert lines[0].endswith("is refused: invalid peer certificate: BadSignature")
+    assert len(lines) <= 1 + seconds
 
 
 async def test_resumed_session_keeps_its_name_until_the_certificate_ends(offices: Offices) -> None:

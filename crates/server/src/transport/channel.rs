@@ -36,6 +36,13 @@ impl Channel {
         }
     }
 
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Channel::Plain(_) => None,
+            Channel::Tls(tls) => tls.refusal(),
+        }
+    }
+
     pub fn finish_writing(&mut self) -> io::Result<()> {
         match self {
             Channel::Plain(socket) => socket.finish_writing(),

@@ -130,6 +130,11 @@ impl Transport {
         self.channel().identity()
     }
 
+    /// Why the layers refused the peer's certificate, if they did.
+    pub fn refusal(&self) -> Option<&str> {
+        self.channel().refusal()
+    }
+
     /// The socket itself, as long as nothing has been read from it.
     pub fn socket(&self) -> &Socket {
         self.channel().socket()

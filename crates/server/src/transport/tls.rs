@@ -55,6 +55,8 @@ pub(crate) struct Tls {
     /// Sealed, and not yet taken by the socket.
     pending: Vec<u8>,
     stage: Stage,
+    /// What was wrong with the client's certificate.
+    refusal: Option<Box<str>>,
 }
 
 impl fmt::Debug for Tls {
@@ -85,6 +87,7 @@ impl Tls {
             unfinished: Vec::new(),
             pending: Vec::new(),
             stage: Stage::Open,
+            refusal: None,
         })
     }
 
@@ -102,6 +105,11 @@ impl Tls {
 
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// Why the client's certificate was refused, if that is how it ended.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// The client's certificate, if it has shown one.
@@ -186,6 +194,12 @@ impl Tls {
                 }
                 Err(error) => {
                     tracing::debug!("a TLS connection is refused: {error}");
+                    let is_of_certificate = matches!(
+                        error,
+                        rustls::Error::InvalidCertificate(_)
+                            | rustls::Error::NoCertificatesPresented
+                    );
+                    self.refusal = is_of_certificate.then(|| error.to_string().into());
                     self.stage = Stage::Ending;
                     self.queue_alert();
                     return (records.len(), count);
