@@ -188,7 +188,8 @@ class Filters(Flow):
         for event in events:
             kind = type(event)
             if kind is Message:
-                topic, _, header, _ = event  # type: ignore[misc]
+                topic = event.topic  # type: ignore[union-attr]
+                header = event.header  # type: ignore[union-attr]
                 if put is None or topic is not last_topic or header is not last_header:
                     last_topic, last_header = topic, header
                     identifiers = header.subscription_identifiers

@@ -154,7 +154,7 @@ class Subscription:
         message = items.popleft()
         if self._is_blocking and len(items) <= self._low:
             self._unblock()
-        if message[3]:
+        if message.packet_identifier:
             acknowledgements = self._acknowledgements
             if acknowledgements and not self._is_manual and not self._takers:
                 # For speed (`bench/client`): a flush that takes it along is due already.
@@ -223,7 +223,7 @@ class Subscription:
         """Messages have been put into the queue: wakes the program, and keeps the limit."""
         if self._waiters:
             self._wake()
-            if self._items[-1][3]:
+            if self._items[-1].packet_identifier:
                 # Due right behind the woken program, so that one write acknowledges it all.
                 self._client._schedule_flush()
         if len(self._items) >= self._limit:
@@ -243,7 +243,7 @@ class Subscription:
                 self._is_blocking = True
                 self._ceiling = max(len(items), self._limit * HARD_LIMIT_FACTOR)
                 self._client._block(self)
-            while len(items) > self._ceiling and not items[-1][3]:
+            while len(items) > self._ceiling and not items[-1].packet_identifier:
                 self._drop(items.pop())
             return
         while len(items) > self._limit:

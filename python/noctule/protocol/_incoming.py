@@ -6,10 +6,10 @@ MQTT 5.0 §4.3 (quality of service), §4.6 (order), §4.9 (flow control).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import islice, repeat
-from struct import Struct, iter_unpack, pack, unpack
+from itertools import repeat
+from struct import Struct, iter_unpack, unpack
 from typing import TypeAlias
 
 from noctule.protocol._outgoing import Outgoing
@@ -436,28 +436,27 @@ class Incoming:
         elif self._left.get((qos, identifier)) == (header.connection, None):
             self._left[qos, identifier] = header.connection, reason_code
 
-    def acknowledge_all(self, messages: Sequence[Message]) -> None:
-        """`acknowledge` for many, with success.
-
-        For speed (`bench/client`) all at once where they are the next of QoS 1 to answer.
-        """
+    def acknowledge_all(self, messages: Iterable[Message]) -> None:
+        """`acknowledge` for many, with success. For speed (`bench/client`) in one loop."""
         order = self._order[1]
-        identifiers = [identifier for _, _, _, identifier in messages]
-        headers = {header for _, _, header, _ in messages}
-        count = len(identifiers)
-        if (
-            not self._answers[1]
-            and all(h.qos == 1 and h.connection == self._connection for h in headers)
-            and [*islice(order, count)] == identifiers
-        ):
-            for _ in identifiers:
-                order.popleft()
-            fields = [0x4002] * (2 * count)
-            fields[1::2] = identifiers
-            self._out.append(pack(f">{2 * count}H", *fields))
-            return
+        answers = self._answers[1]
+        append = self._out.append
+        pack = ACKNOWLEDGEMENT.pack
+        checked: MessageHeader | None = None
         for message in messages:
-            self.acknowledge(message)
+            # By name: a tuple with names is slow to take apart.
+            header = message.header
+            identifier = message.packet_identifier
+            if header is not checked:
+                if header.qos != 1 or header.connection != self._connection:
+                    self.acknowledge(message)
+                    continue
+                checked = header
+            if order and order[0] == identifier and not answers:
+                order.popleft()
+                append(pack(0x4002, identifier))
+            else:
+                self._answer(1, identifier, 0, NO_PROPERTIES)
 
     def _answer(self, qos: int, identifier: int, reason_code: int, properties: Properties) -> None:
         order = self._order[qos]
