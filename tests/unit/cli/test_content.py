@@ -154,3 +154,11 @@ def test_folded_json_is_the_same_json(value: object, width: int) -> None:
 @given(st.text(max_size=30), st.integers(1, 20))
 def test_clipped_text_has_room(text: str, width: int) -> None:
     assert width_of(clipped(printable(text), width)) <= width
+
+
+def test_no_topic_is_obeyed_by_a_terminal() -> None:
+    evil = Message("evil/\x1b[2J\x9bt", b"", MessageHeader(0, Properties([])))
+    line = Eyes().lines(evil, Arrival(0, time.gmtime(0))).decode()
+    assert "evil/" in line
+    assert "\x1b[2J" not in line
+    assert "\x9b" not in line
