@@ -1,12 +1,14 @@
 """The Python clients side by side: CPU microseconds per message of 64 bytes.
 
-    python -m bench.client [--port PORT] [--clients noctule,paho] [--repeat 3] [--json FILE]
-                           [--amqtt PYTHON]
+    python -m bench.client [--broker mosquitto|noctule | --port PORT] [--clients noctule,paho]
+                           [--repeat 3] [--json FILE] [--amqtt PYTHON]
 
 Each figure is the least of the repetitions, and counts the CPU of the client's process
-alone, user and system, for its whole public API. Without --port a Mosquitto is started; the
-receivers are fed by a noctule client in a process of its own. amqtt needs other versions of
-packages than ours: PYTHON is the interpreter of the environment where it is.
+alone, user and system, for its whole public API. Without --port a broker is started; the
+receivers are fed by a noctule client in a process of its own. What receiving costs depends on
+how many messages a read brings: Mosquitto writes each by itself, noctule a turn's together.
+amqtt needs other versions of packages than ours: PYTHON is the interpreter of the environment
+where it is.
 """
 
 from __future__ import annotations
@@ -57,6 +59,20 @@ def mosquitto() -> Iterator[int]:
         finally:
             broker.terminate()
             broker.wait()
+
+
+@contextmanager
+def noctule() -> Iterator[int]:
+    serve = [sys.executable, "-m", "noctule", "serve", "--listen", "mqtt://127.0.0.1:0"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as broker:
+        assert broker.stdout is not None
+        try:
+            yield int(broker.stdout.readline().rpartition(":")[2])
+        finally:
+            broker.terminate()
+
+
+BROKERS = {"mosquitto": mosquitto, "noctule": noctule}
 
 
 def wait_for(port: int) -> None:
@@ -121,7 +137,9 @@ def measure_program(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int)
+    broker = parser.add_mutually_exclusive_group()
+    broker.add_argument("--broker", choices=BROKERS, default="mosquitto")
+    broker.add_argument("--port", type=int)
     parser.add_argument("--clients", default=",".join(CLIENTS))
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
@@ -129,7 +147,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.port is not None:
         return report(arguments, arguments.port)
-    with mosquitto() as port:
+    with BROKERS[arguments.broker]() as port:
         return report(arguments, port)
 
 
