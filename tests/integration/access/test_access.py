@@ -284,7 +284,7 @@ async def test_slow_tap_is_bounded_and_holds_up_nobody(queue_full: str) -> None:
         for number in range(100):
             # Each is acknowledged while the function sleeps, and goes to others at once.
             await client.publish("t", b"%d" % number, qos=1)
-            assert int((await anext(client.messages)).payload) == number  # type: ignore[arg-type]
+            assert int((await anext(client.messages)).payload) == number
         await begun.wait()
         go_on.set()
 
