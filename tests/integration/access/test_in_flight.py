@@ -39,15 +39,22 @@ async def waiting(broker: Broker, count: int) -> None:
     """Wait until as many messages are queued for the one session there is."""
 
     async def are_there() -> bool:
-        (client,) = await broker.clients()
-        return client.queued_messages == count
+        clients = await broker.clients()
+        return [each.queued_messages for each in clients if each.client == "subscriber"] == [count]
 
     await eventually(are_there)
 
 
 async def publish(broker: Broker, *topics: str, **given: Any) -> None:
-    for topic in topics:
-        await broker.publish(topic, topic.encode(), qos=2, **given)
+    """In this order, as one client's messages stay."""
+
+    def publish_all() -> None:
+        with Client(("127.0.0.1", broker.port), client_id="publisher") as client:
+            client.connect()
+            for topic in topics:
+                assert client.publish(topic, topic.encode(), 2, **given) < 0x80
+
+    await to_thread(publish_all)
 
 
 def topics_until(client: Client, last: str) -> list[str]:
