@@ -7,8 +7,15 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use noctule_packets::QoS;
+use parking_lot::Mutex;
 use serde::Deserialize;
+
+/// From so many rules on it costs less to remember what they said of a topic than to ask again.
+const REMEMBERED_FROM_RULES: usize = 16;
+/// Topics remembered for one client; beyond it all are forgotten.
+const MAX_REMEMBERED: usize = 256;
 
 /// A rule as an operator writes it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -56,11 +63,24 @@ impl Action {
     }
 }
 
-/// The rules of one client, its names put in.
+/// The rules of one client, its names put in. Other rules are another one of these, so what is
+/// remembered is never older than the rules.
 #[derive(Debug)]
 pub struct Permissions {
     rules: Box<[Bound]>,
+    /// What was said of topics; `None` where there are few rules.
+    remembered: Option<Mutex<HashMap<Box<str>, Verdicts>>>,
 }
+
+/// By a bit for each way to ask about a topic: whether it was asked, and what was said.
+#[derive(Clone, Copy, Debug, Default)]
+struct Verdicts {
+    asked: u8,
+    allowed: u8,
+}
+
+/// The bit of a delivery; those before it are of messages to be published.
+const RECEIVE_BIT: u8 = 1 << 6;
 
 #[derive(Debug)]
 struct Bound {
@@ -93,7 +113,39 @@ impl Permissions {
             .iter()
             .filter_map(|rule| Bound::new(rule, client, user))
             .collect();
-        Arc::new(Permissions { rules: bound })
+        Arc::new(Permissions::of(bound))
+    }
+
+    fn of(rules: Box<[Bound]>) -> Permissions {
+        let is_long = rules.len() >= REMEMBERED_FROM_RULES;
+        Permissions {
+            rules,
+            remembered: is_long.then(Mutex::default),
+        }
+    }
+
+    fn remember(&self, topic: &str, bit: u8, decide: impl FnOnce() -> bool) -> bool {
+        let Some(remembered) = &self.remembered else {
+            return decide();
+        };
+        let mut remembered = remembered.lock();
+        if let Some(verdicts) = remembered.get_mut(topic) {
+            if verdicts.asked & bit == 0 {
+                verdicts.asked |= bit;
+                verdicts.allowed |= if decide() { bit } else { 0 };
+            }
+            return verdicts.allowed & bit != 0;
+        }
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.clear();
+        }
+        let allowed = decide();
+        let verdicts = Verdicts {
+            asked: bit,
+            allowed: if allowed { bit } else { 0 },
+        };
+        remembered.insert(topic.into(), verdicts);
+        allowed
     }
 
     /// Whether a message may be published.
@@ -101,20 +153,21 @@ impl Permissions {
     pub fn may_publish(&self, topic: &str, qos: QoS, retain: bool) -> bool {
         let decides =
             |rule: &&Bound| rule.publish && rule.matches(topic) && rule.covers(qos, retain);
-        self.rules
-            .iter()
-            .find(decides)
-            .is_some_and(|rule| rule.allow)
+        let bit = 1 << (2 * qos as u8 + u8::from(retain));
+        self.remember(topic, bit, || {
+            let mut rules = self.rules.iter();
+            rules.find(decides).is_some_and(|rule| rule.allow)
+        })
     }
 
     /// Whether a message of this topic may be delivered to the client.
     #[must_use]
     pub fn may_receive(&self, topic: &str) -> bool {
         let decides = |rule: &&Bound| rule.receive && rule.matches(topic);
-        self.rules
-            .iter()
-            .find(decides)
-            .is_some_and(|rule| rule.allow)
+        self.remember(topic, RECEIVE_BIT, || {
+            let mut rules = self.rules.iter();
+            rules.find(decides).is_some_and(|rule| rule.allow)
+        })
     }
 
     /// Whether the client may subscribe: a rule has to cover all that the filter
@@ -314,6 +367,45 @@ mod tests {
         assert!(!permissions.may_receive("$SYS/broker/uptime"));
         let named = Permissions::new(&[rule(true, ALL, "$SYS/#")], "c", None);
         assert!(named.may_receive("$SYS/broker/uptime"));
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_the_rules_say() {
+        let mut rules: Vec<Rule> = (0..40)
+            .map(|number| rule(number % 3 != 0, ALL, &format!("t/{number}/+")))
+            .collect();
+        for (number, limited) in rules.iter_mut().enumerate() {
+            limited.maximum_qos = (number % 3) as u8;
+            limited.retain = number % 2 == 0;
+        }
+        let many = Permissions::new(&rules, "c", None);
+        assert!(many.remembered.is_some());
+        let mut fresh = Permissions::of(Box::default());
+        fresh.rules = rules
+            .iter()
+            .filter_map(|rule| Bound::new(rule, "c", None))
+            .collect();
+        let mut allowed = 0;
+        // Twice, and more topics than are remembered.
+        for topic in (0..2 * MAX_REMEMBERED).chain(0..100).chain(0..100) {
+            let topic = format!("t/{}/{topic}", topic % 50);
+            for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                for retain in [false, true] {
+                    let said = many.may_publish(&topic, qos, retain);
+                    assert_eq!(said, fresh.may_publish(&topic, qos, retain), "{topic}");
+                    allowed += usize::from(said);
+                }
+            }
+            assert_eq!(many.may_receive(&topic), fresh.may_receive(&topic));
+        }
+        assert!(allowed > 100);
+        let remembered = many.remembered.as_ref().unwrap().lock().len();
+        assert!((100..=MAX_REMEMBERED).contains(&remembered));
+        assert!(
+            Permissions::new(&rules[..4], "c", None)
+                .remembered
+                .is_none()
+        );
     }
 
     #[test]
