@@ -510,12 +510,7 @@ impl Worker {
         outbound: &Outbound,
         reason: &'static str,
     ) {
-        let durable = self.session(key).map_or(0, |session| {
-            if outbound.qos != QoS::AtMostOnce {
-                session.outgoing.skip();
-            }
-            session.durable
-        });
+        let durable = self.session(key).map_or(0, |session| session.durable);
         self.record_settled(durable, outbound.sequence, outbound.qos);
         self.drop_for(key, reason);
     }

@@ -151,6 +151,7 @@ impl Worker {
             if next.message.expired(now) || too_old {
                 if let Some(outbound) = self.dequeue(key) {
                     self.drop_outbound(key, &outbound, "expired");
+                    self.skip_identifier(key, outbound.qos);
                 }
                 return true;
             }
@@ -163,6 +164,13 @@ impl Worker {
             return true;
         }
         self.send_retained(key, window_full, now)
+    }
+
+    /// A message that was to be sent takes its packet identifier along.
+    fn skip_identifier(&mut self, key: SessionKey, qos: QoS) {
+        if let Some(session) = self.session(key).filter(|_| qos != QoS::AtMostOnce) {
+            session.outgoing.skip();
+        }
     }
 
     fn resend_one(&mut self, key: SessionKey, id: ConnectionId, now: Time) -> bool {
