@@ -11,6 +11,9 @@ from noctule.config.source import KeyPath, Source
 
 __all__ = ["read_toml"]
 
+# No option lies half as deep; what reads values goes down a call for each level.
+MOST_LEVELS = 32
+
 
 def read_toml(file: Path) -> Source:
     """Read the file; ConfigurationError where it cannot be read or is no TOML."""
@@ -19,6 +22,10 @@ def read_toml(file: Path) -> Source:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError([syntax_problem(file, str(error))]) from error
+    except RecursionError as error:
+        raise ConfigurationError([depth_problem(file)]) from error
+    if is_deeper(values, MOST_LEVELS):
+        raise ConfigurationError([depth_problem(file)])
     places: dict[KeyPath, str] = {}
     for path, line in lines_of_keys(text):
         for length in range(1, len(path) + 1):
@@ -48,6 +55,20 @@ def syntax_problem(file: Path, message: str) -> Problem:
         f"this is not TOML ({what[:1].lower()}{what[1:]})",
         'a line is `key = 10`, `key = true`, `key = "text"` or `[section]`',
     )
+
+
+def is_deeper(values: Any, most: int) -> bool:
+    """Whether tables and arrays lie in each other more than so many levels deep."""
+    level = [values]
+    for _ in range(most):
+        members = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [each for inner in members for each in inner if isinstance(each, dict | list)]
+    return bool(level)
+
+
+def depth_problem(file: Path) -> Problem:
+    what = f"tables or arrays lie more than {MOST_LEVELS} levels deep in each other"
+    return Problem(str(file), what, "no option does; look for brackets that are not closed")
 
 
 def lines_of_keys(text: str) -> Iterator[tuple[KeyPath, int]]:

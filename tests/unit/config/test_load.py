@@ -72,3 +72,14 @@ def test_environment_lists_listeners(text: str) -> None:
 def test_section_given_a_value_and_keys_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="limits cannot be 3, it is a section"):
         load_options(None, {"NOCTULE__LIMITS": "3", "NOCTULE__LIMITS__RECEIVE_MAXIMUM": "7"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = " + "[" * 3_000, "a = " + "{b = " * 1_000, ".".join("a" * 400) + " = 1"],
+    ids=["arrays", "tables", "dotted"],
+)
+def test_file_nested_without_end_is_explained(tmp_path: Path, text: str) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(ConfigurationError, match="levels deep in each other"):
+        load_options(file)
