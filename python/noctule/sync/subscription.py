@@ -32,8 +32,8 @@ class Subscription(Queue):
 
     While the program itself waits for an answer of the server (say, publishes with QoS 1
     inside of the loop), reading has to go on even with a full queue. What then goes beyond
-    16 times the limit is dropped at QoS 0, and counted; QoS 1 and 2 cannot get that far,
-    because unacknowledged messages are limited by the receive maximum.
+    16 times the limit is dropped at QoS 0, and counted; QoS 1 and 2 are kept, and limited by
+    the receive maximum.
     """
 
     @property
