@@ -213,6 +213,14 @@ impl Index {
         queue.into_iter().flat_map(move |queue| queue.after(after))
     }
 
+    /// Where entries of a queue are, in the order of `sequences`.
+    pub fn entries(&self, space: u8, key: &[u8], sequences: &[u64]) -> Vec<Location> {
+        let entry = self.spaces[usize::from(space)].get(key);
+        let queue = entry.and_then(|entry| entry.queue.as_deref());
+        let find = |sequence: &u64| queue.map_or(Location::NONE, |queue| queue.find(*sequence));
+        sequences.iter().map(find).collect()
+    }
+
     /// Queues of a space by key, from the one after `after`, at most `most`.
     pub fn queues(&self, space: u8, after: Option<&[u8]>, most: usize) -> Vec<QueueSummary> {
         let keys = self.keys_after(space, after);

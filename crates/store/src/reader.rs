@@ -1,5 +1,6 @@
 //! Reading values back while the committer writes.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,52 @@ impl Reader {
             std::thread::sleep(LOOK_UP_PAUSE);
         }
         Err(vanished(0))
+    }
+
+    /// Some entries of the queue below a key, in the order of `sequences`; None where there
+    /// is no such entry. What cannot be read keeps nothing else from being read.
+    pub fn read_entries(
+        &self,
+        space: u8,
+        key: &[u8],
+        sequences: &[u64],
+    ) -> Vec<Result<Option<Vec<u8>>, StoreError>> {
+        let mut last = LastRow::default();
+        let mut vanished = HashSet::new();
+        let locations = self.index.read().entries(space, key, sequences);
+        let entries = sequences.iter().zip(locations);
+        let read = entries.map(|(&sequence, location)| {
+            self.read_entry(space, key, sequence, location, &mut last, &mut vanished)
+        });
+        read.collect()
+    }
+
+    /// The entry that was at `location` a moment ago. Rows that are not where they should
+    /// be are waited for once.
+    fn read_entry(
+        &self,
+        space: u8,
+        key: &[u8],
+        sequence: u64,
+        mut location: Location,
+        last: &mut LastRow,
+        vanished_rows: &mut HashSet<u64>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        for _ in 0..MAX_LOOK_UPS {
+            if !location.exists() {
+                return Ok(None);
+            }
+            if self.fetch(location.row(), last)? {
+                return value_of(last, location, key).map(Some);
+            }
+            if vanished_rows.contains(&location.row()) {
+                break;
+            }
+            std::thread::sleep(LOOK_UP_PAUSE);
+            location = self.index.read().entries(space, key, &[sequence])[0];
+        }
+        vanished_rows.insert(location.row());
+        Err(vanished(location.row()))
     }
 
     /// Has `last` be the row. Returns false if the log has no such row any more.

@@ -247,8 +247,16 @@ fn readers_are_right_while_everything_moves() {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let n = (reads % 50) as u8;
                 assert_eq!(reader.read(2, &[n]).unwrap(), Some(vec![n; 200]));
-                for (sequence, value) in reader.read_queue(1, b"queue", None, 20).unwrap() {
-                    assert_eq!(value, vec![sequence as u8; 300]);
+                let queue = reader.read_queue(1, b"queue", None, 20).unwrap();
+                for (sequence, value) in &queue {
+                    assert_eq!(value, &vec![*sequence as u8; 300]);
+                }
+                let backwards: Vec<u64> = queue.iter().rev().map(|each| each.0).collect();
+                let again = reader.read_entries(1, b"queue", &backwards);
+                for (sequence, value) in backwards.iter().zip(again) {
+                    // Or it has been removed meanwhile.
+                    let value = value.unwrap();
+                    assert!(value.is_none_or(|value| value == vec![*sequence as u8; 300]));
                 }
                 reads += 1;
             }
@@ -267,6 +275,58 @@ fn readers_are_right_while_everything_moves() {
         assert!(reads.join().unwrap() > 50);
     });
     assert!(store.statistics().moved_records > 1_000);
+}
+
+#[test]
+fn damage_in_a_running_store_keeps_no_other_entry_from_being_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let (store, _, told) = open(&path, small());
+    let mut writer = store.writer(0);
+    for n in 1..=9 {
+        let sequence = writer.submit(entry(n, 1_000)).unwrap();
+        told.wait_committed(0, sequence);
+    }
+    let reader = store.reader().unwrap();
+    let found = |sequences: &[u64]| -> Vec<Option<bool>> {
+        let read = reader.read_entries(1, b"queue", sequences);
+        let values = sequences.iter().zip(read);
+        let right = |n: u64, value: Option<Vec<u8>>| value.is_some_and(|v| v == [n as u8; 1_000]);
+        values
+            .map(|(&n, value)| value.ok().map(|value| right(n, value)))
+            .collect()
+    };
+    assert_eq!(
+        found(&[7, 3, 500, 5, 8]),
+        [true, true, false, true, true].map(Some)
+    );
+    // Each was committed alone, so each has a row of its own.
+    let other = rusqlite::Connection::open(path.join("log-1.db")).unwrap();
+    let row_of = |n: u8| -> i64 {
+        let holds = "SELECT id FROM log WHERE instr(bytes, ?1)";
+        other
+            .query_row(holds, [vec![n; 900]], |row| row.get(0))
+            .unwrap()
+    };
+    let (damaged, gone) = (row_of(3), row_of(5));
+    let flip = "UPDATE log SET bytes = substr(bytes, 1, length(bytes) - 1) || x'00' WHERE id = ?1";
+    other.execute(flip, [damaged]).unwrap();
+    other
+        .execute("DELETE FROM log WHERE id = ?1", [gone])
+        .unwrap();
+    drop(other);
+    assert_eq!(
+        found(&[7, 3, 500, 5, 8]),
+        [Some(true), None, Some(false), None, Some(true)]
+    );
+    drop((store, reader));
+    let (_store, recovery, _) = open(&path, small());
+    assert!(!recovery.report.is_sound());
+    let left: Vec<_> = recovery
+        .entries(1)
+        .map(|each| each.unwrap().sequence)
+        .collect();
+    assert_eq!(left, [1, 2, 4, 6, 7, 8, 9].map(Some));
 }
 
 #[test]
