@@ -72,8 +72,8 @@ disk-faults: ## fail every write and sync of a workload, and flip every bit of a
 	NOCTULE_EVERY_FAULT=1 $(CARGO) test --release --package noctule-store --test faults
 	NOCTULE_BIT_STEP=1 $(CARGO) test --release --package noctule-store --test damage
 
-large-state: ## how long 1,000,000 retained messages and 100,000 sessions take to begin
-	$(CARGO) test --release --package noctule-server --lib -- --ignored --nocapture a_million
+large-state: ## how long 1,000,000 retained messages, 100,000 sessions and a GiB of queues take to begin
+	$(CARGO) test --release --package noctule-server --lib -- --ignored --nocapture --test-threads 1 durable::large
 
 hostile: build ## hostile clients at full size; what others felt goes to build/hostile-figures.md
 	mkdir -p build

@@ -23,6 +23,8 @@ NUMBERS = [
     "shared_subscriptions/count",
     "store/messages/count",
     "store/messages/bytes",
+    "store/messages/disk/count",
+    "store/messages/disk/bytes",
     "heap/current",
     "heap/maximum",
     "packet/out/count",

@@ -79,6 +79,9 @@ counters! {
     /// Messages queued or in flight now.
     messages_stored,
     messages_stored_bytes,
+    /// Of these, what is on disk and not in memory.
+    messages_on_disk,
+    messages_on_disk_bytes,
     /// Bytes that have come and are not carried out: of packets whose rest has not come, and
     /// of clients that are not read now.
     partial_bytes,

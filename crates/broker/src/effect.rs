@@ -6,7 +6,8 @@ use noctule_packets::{QoS, ReasonCode, Version};
 
 use crate::access::{Action, Rule};
 use crate::hooks::Consultation;
-use crate::key::ConnectionId;
+use crate::journal::Space;
+use crate::key::{ConnectionId, SessionKey};
 
 /// What client identifiers of this process's own parts begin with; nobody else may use one.
 pub const INTERNAL_PREFIX: &str = "$noctule/";
@@ -100,7 +101,35 @@ pub enum Effect {
     Authenticate(ConnectionId, Box<AuthenticationRequest>),
     /// Answer with [`crate::Worker::advised`].
     Consult(Box<Consultation>),
+    /// Read back what is on disk; answer with [`crate::Worker::queue_read`].
+    ReadQueue(Box<QueueRequest>),
     Event(Event),
+}
+
+/// Messages of one session's queue that are wanted in memory again. All of them have been
+/// committed, unless the store has failed.
+#[derive(Debug)]
+pub struct QueueRequest {
+    pub(crate) session: SessionKey,
+    pub(crate) durable: u64,
+    pub(crate) bytes: u64,
+    pub(crate) sequences: Vec<u64>,
+}
+
+impl QueueRequest {
+    pub const SPACE: Space = Space::Queue;
+
+    /// The key below which they are.
+    #[must_use]
+    pub fn key(&self) -> [u8; 8] {
+        self.durable.to_be_bytes()
+    }
+
+    /// The entries' sequences, in the order in which they are wanted.
+    #[must_use]
+    pub fn sequences(&self) -> &[u64] {
+        &self.sequences
+    }
 }
 
 /// At which point an authenticator is asked.

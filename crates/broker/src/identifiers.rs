@@ -7,35 +7,54 @@ const LIST_LENGTH: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Identifiers {
     list: Vec<u16>,
-    map: Option<Box<[u64; 1024]>>,
+    map: Option<Box<Map>>,
+}
+
+#[derive(Debug)]
+struct Map {
+    bits: [u64; 1024],
     len: usize,
+}
+
+impl Map {
+    fn insert(&mut self, identifier: u16) {
+        self.bits[usize::from(identifier) / 64] |= 1 << (identifier % 64);
+        self.len += 1;
+    }
+
+    fn remove(&mut self, identifier: u16) {
+        self.bits[usize::from(identifier) / 64] &= !(1 << (identifier % 64));
+        self.len -= 1;
+    }
 }
 
 impl Identifiers {
     pub fn len(&self) -> usize {
-        self.len
+        self.map.as_ref().map_or(self.list.len(), |map| map.len)
     }
 
     pub fn contains(&self, identifier: u16) -> bool {
         match &self.map {
-            Some(map) => map[usize::from(identifier) / 64] >> (identifier % 64) & 1 == 1,
+            Some(map) => map.bits[usize::from(identifier) / 64] >> (identifier % 64) & 1 == 1,
             None => self.list.contains(&identifier),
         }
     }
 
     /// Adds an identifier that is not in the set.
     pub fn insert(&mut self, identifier: u16) {
-        self.len += 1;
         if self.map.is_none() && self.list.len() < LIST_LENGTH {
             self.list.push(identifier);
             return;
         }
         let map = self.map.get_or_insert_with(|| {
-            let mut map = Box::new([0; 1024]);
-            self.list.drain(..).for_each(|each| set(&mut map, each));
+            let mut map = Box::new(Map {
+                bits: [0; 1024],
+                len: 0,
+            });
+            self.list.drain(..).for_each(|each| map.insert(each));
             map
         });
-        set(map, identifier);
+        map.insert(identifier);
     }
 
     /// Takes an identifier out; false if it was not in.
@@ -43,20 +62,15 @@ impl Identifiers {
         if !self.contains(identifier) {
             return false;
         }
-        self.len -= 1;
         match &mut self.map {
-            Some(map) => map[usize::from(identifier) / 64] &= !(1 << (identifier % 64)),
+            Some(map) => map.remove(identifier),
             None => self.list.retain(|&each| each != identifier),
         }
-        if self.len == 0 {
+        if self.map.as_ref().is_some_and(|map| map.len == 0) {
             self.map = None;
         }
         true
     }
-}
-
-fn set(map: &mut [u64; 1024], identifier: u16) {
-    map[usize::from(identifier) / 64] |= 1 << (identifier % 64);
 }
 
 #[cfg(test)]

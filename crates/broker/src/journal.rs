@@ -156,6 +156,8 @@ pub(crate) struct Journal {
     promised: u64,
     /// Whether nobody waits for what is recorded next.
     unawaited: bool,
+    /// Whether the next batch is wanted even if nothing is in it.
+    marked: bool,
     submitted: u64,
     committed: u64,
     gates: VecDeque<(u64, ConnectionId)>,
@@ -253,6 +255,18 @@ impl Journal {
         self.committed = self.committed.max(sequence);
     }
 
+    /// A batch that is committed only once everything recorded so far is, by this worker
+    /// and by those whose messages it has got.
+    pub fn mark(&mut self) -> u64 {
+        self.marked = true;
+        self.submitted + 1
+    }
+
+    /// Whether a batch is on disk, or never will be.
+    pub fn is_decided(&self, batch: u64) -> bool {
+        batch <= self.committed || self.state == StoreState::Failed
+    }
+
     /// Remembers that a connection's output waits for what has been recorded.
     pub fn note_gate(&mut self, id: ConnectionId) {
         let gate = (self.latest(), id);
@@ -263,9 +277,10 @@ impl Journal {
 
     /// This turn's records and their number; the next turn begins.
     pub fn take(&mut self) -> Option<(u64, Records)> {
-        if self.records.is_empty() {
+        if self.records.is_empty() && !self.marked {
             return None;
         }
+        self.marked = false;
         self.submitted += 1;
         Some((self.submitted, std::mem::take(&mut self.records)))
     }
@@ -284,16 +299,26 @@ impl Journal {
 
 /// Numbers that all workers draw from: sequences of messages, versions of topics.
 #[derive(Debug, Default)]
-pub(crate) struct Sequence(AtomicU64);
+pub(crate) struct Sequence {
+    last: AtomicU64,
+    /// The last that an earlier process drew.
+    former: AtomicU64,
+}
 
 impl Sequence {
     /// A number no one has drawn, from 1.
     pub fn draw(&self) -> u64 {
-        self.0.fetch_add(1, Relaxed) + 1
+        self.last.fetch_add(1, Relaxed) + 1
     }
 
     /// Draws begin above `used`.
     pub fn begin_above(&self, used: u64) {
-        self.0.fetch_max(used, Relaxed);
+        self.last.fetch_max(used, Relaxed);
+        self.former.fetch_max(used, Relaxed);
+    }
+
+    /// Whether an earlier process drew it.
+    pub fn is_former(&self, number: u64) -> bool {
+        number <= self.former.load(Relaxed)
     }
 }

@@ -170,12 +170,20 @@ pub(crate) fn write_parts(head: &Head, parts: Parts<'_>, wall: Wall, out: &mut V
     out.extend_from_slice(parts.payload);
 }
 
-pub(crate) fn read_message(bytes: &[u8], wall: Wall) -> Option<Message> {
+/// By whom something was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    ThisProcess,
+    /// By a clock that may have been set since.
+    Former,
+}
+
+pub(crate) fn read_message(bytes: &[u8], wall: Wall, writer: Writer) -> Option<Message> {
     let raw = read_raw_message(bytes)?;
     // A clock that went back counts as no time: nothing lives longer than it was given.
-    let behind = match raw.deadline {
-        NO_TIME => 0,
-        _ => raw.arrived.saturating_sub(wall.0),
+    let behind = match (writer, raw.deadline) {
+        (Writer::ThisProcess, _) | (_, NO_TIME) => 0,
+        (Writer::Former, _) => raw.arrived.saturating_sub(wall.0),
     };
     let head = Head {
         publisher: SessionKey::FORMER,
@@ -239,6 +247,7 @@ pub(crate) fn read_queued(
     mut bytes: &[u8],
     sequence: u64,
     wall: Wall,
+    writer: Writer,
 ) -> Option<(Outbound, Option<Box<str>>)> {
     let terms = read_terms(&mut bytes)?;
     let outbound = Outbound {
@@ -247,7 +256,7 @@ pub(crate) fn read_queued(
         retain: terms.retain,
         subscription_identifiers: terms.identifiers,
         group: None,
-        message: read_message(bytes, wall)?,
+        message: read_message(bytes, wall, writer)?,
     };
     Some((outbound, terms.group.map(Box::from)))
 }

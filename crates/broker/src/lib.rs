@@ -41,6 +41,7 @@ mod routes;
 mod session;
 mod shared;
 mod slab;
+mod tail;
 mod time;
 mod wheel;
 mod worker;
@@ -52,7 +53,7 @@ pub use batch::Batch;
 pub use durability::{Durability, DurabilityRule};
 pub use effect::{
     AuthenticationRequest, AuthenticationStage, ClientCertificate, ClientInfo, Decision, Effect,
-    Event, FieldValue, INTERNAL_PREFIX, Identity, Peer, WillInfo,
+    Event, FieldValue, INTERNAL_PREFIX, Identity, Peer, QueueRequest, WillInfo,
 };
 pub use handover::{Destination, destination};
 pub use hooks::{Access, Advice, Changes, Consultation, Hooked, Hooks, Subject, Who};

@@ -110,6 +110,9 @@ pub struct Limits {
     pub max_queued_messages: u32,
     /// Bytes waiting for one session.
     pub max_queued_bytes: u64,
+    /// Bytes of waiting messages that are on disk and held in memory too, of all sessions
+    /// together; beyond that they are on disk only. The workers have equal shares.
+    pub queue_memory_bytes: u64,
     /// How long a message may wait; 0: for ever.
     pub max_queued_age_seconds: u64,
     pub queue_full: QueueFull,
@@ -179,6 +182,7 @@ impl Default for Limits {
             max_inflight_messages: 1_024,
             max_queued_messages: 100_000,
             max_queued_bytes: 64 << 20,
+            queue_memory_bytes: 256 << 20,
             max_queued_age_seconds: 0,
             queue_full: QueueFull::DropOldest,
             queue_qos0: false,

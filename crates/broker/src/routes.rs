@@ -113,7 +113,12 @@ impl Route {
 
     #[inline]
     pub fn identifiers(&self, target: &Target) -> &[u32] {
-        &self.identifiers[target.identifiers_start as usize..target.identifiers_end as usize]
+        let (start, end) = (target.identifiers_start, target.identifiers_end);
+        if start == end {
+            // For speed: mostly there are none (fan-out of `make instructions`).
+            return &[];
+        }
+        &self.identifiers[start as usize..end as usize]
     }
 
     fn build(mut matches: Vec<(SessionKey, Grant)>, groups: Vec<GroupRoute>) -> Route {

@@ -16,6 +16,7 @@ use crate::identifiers::Identifiers;
 use crate::key::ConnectionId;
 use crate::outgoing::{Outbound, Outgoing};
 use crate::routes::Grant;
+use crate::tail::{Tail, Waiting};
 use crate::time::Time;
 
 /// A session that never expires (MQTT 5.0 §3.1.2.11.2).
@@ -41,6 +42,9 @@ pub(crate) struct Session {
     pub subscriptions: HashSet<Box<str>>,
     pub outgoing: Outgoing,
     pub queue: VecDeque<Outbound>,
+    /// What comes behind the queue, where memory had no room for more.
+    pub tail: Option<Box<Tail>>,
+    /// Of queue and tail.
     pub queued_bytes: u64,
     /// Copies of the client's own QoS 2 messages, each until the PUBREL for its
     /// packet identifier.
@@ -101,6 +105,7 @@ impl Session {
             subscriptions: HashSet::new(),
             outgoing: Outgoing::default(),
             queue: VecDeque::new(),
+            tail: None,
             queued_bytes: 0,
             own: None,
             received: Identifiers::default(),
@@ -114,7 +119,18 @@ impl Session {
 
     /// Messages this session keeps, waiting or in flight.
     pub fn stored(&self) -> u64 {
-        self.queue.len() as u64 + u64::from(self.outgoing.open())
+        self.waiting() as u64 + u64::from(self.outgoing.open())
+    }
+
+    /// Messages that wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.queue.len() + self.tail.as_ref().map_or(0, |tail| tail.len())
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn nothing_waits(&self) -> bool {
+        self.queue.is_empty() && self.tail.is_none()
     }
 
     pub fn enqueue(&mut self, outbound: Outbound) {
@@ -131,6 +147,27 @@ impl Session {
         Some(outbound)
     }
 
+    /// Takes the first message out of the tail.
+    pub fn take_from_tail(&mut self) -> Option<Waiting> {
+        let waiting = self.tail.as_mut()?.pop_front()?;
+        self.queued_bytes -= waiting.size();
+        self.forget_empty_tail();
+        Some(waiting)
+    }
+
+    /// The first message of the tail, which is in memory, becomes the last of the queue.
+    pub fn move_up(&mut self) {
+        if let Some(Waiting::Here(outbound)) = self.take_from_tail() {
+            self.enqueue(*outbound);
+        }
+    }
+
+    pub fn forget_empty_tail(&mut self) {
+        if self.tail.as_ref().is_some_and(|tail| tail.len() == 0) {
+            self.tail = None;
+        }
+    }
+
     /// Tells other workers how busy this member of a group is.
     #[inline]
     pub fn publish_status(&self) {
@@ -138,5 +175,16 @@ impl Session {
             status.connected.store(self.connection.is_some(), Relaxed);
             status.in_flight.store(self.stored() as u32, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_takes_few_bytes() {
+        // And its place among the others is found by shifts (fan-out of `make instructions`).
+        assert!(size_of::<Session>() <= 312, "{}", size_of::<Session>());
     }
 }

@@ -10,7 +10,7 @@ use noctule_topics::RetainedTree;
 use parking_lot::{Mutex, RwLock};
 
 use crate::bans::Bans;
-use crate::counters::{Counter, Counters};
+use crate::counters::Counters;
 use crate::durability::Durability;
 use crate::group::Group;
 use crate::hooks::Hooks;
@@ -180,14 +180,14 @@ impl Shared {
         &self.memory
     }
 
-    /// Bytes of messages that sessions and retained topics keep, and of packets that are not
-    /// carried out.
+    /// Bytes of messages that sessions and retained topics keep in memory, and of packets that
+    /// are not carried out.
     fn stored_bytes(&self) -> u64 {
-        let of_sessions = self
-            .counters
-            .iter()
-            .flat_map(|each| [&each.messages_stored_bytes, &each.partial_bytes])
-            .map(Counter::value);
+        let of_sessions = self.counters.iter().map(|each| {
+            let stored = each.messages_stored_bytes.value();
+            let in_memory = stored.wrapping_sub(each.messages_on_disk_bytes.value());
+            in_memory.wrapping_add(each.partial_bytes.value())
+        });
         of_sessions.fold(self.retained_bytes.load(Relaxed), u64::wrapping_add)
     }
 

@@ -3,6 +3,7 @@
 
 #[cfg(all(test, target_os = "linux"))]
 mod large;
+mod reading;
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use noctule_broker::{Change, Record, Records, Restored, Restorer, Shared, Space, StoreState};
+use noctule_broker::{
+    Change, QueueRequest, Record, Records, Restored, Restorer, Shared, StoreState,
+};
 use noctule_store::{
     Batch, Observer, State, Store, StoreError, StoreOptions, SubmitError, TooLarge, Writer,
 };
@@ -19,16 +22,7 @@ use noctule_store::{
 use crate::options::{Durability, ServerOptions};
 use crate::post::Post;
 
-/// Every space that holds a record, in the order in which they are read back.
-const SPACES: [Space; 7] = [
-    Space::Session,
-    Space::Subscription,
-    Space::Queue,
-    Space::InFlight,
-    Space::Received,
-    Space::Retained,
-    Space::Cleared,
-];
+use reading::{Asker, Reading};
 
 /// Milliseconds since 1970; 0 for a clock that stands before.
 pub(crate) fn wall_milliseconds() -> u64 {
@@ -107,9 +101,33 @@ impl Observer for Commits {
 /// An open store and what it held.
 pub(crate) struct Opened {
     pub store: Store,
+    pub reading: Reading,
     pub commits: Arc<Commits>,
     pub door: Arc<Door>,
     pub restored: Restored,
+}
+
+/// A store while the broker runs. It is written to, and read from, by a thread each.
+pub(crate) struct Running {
+    store: Store,
+    reading: Reading,
+}
+
+impl Running {
+    /// Once the workers have ended: what they have recorded is on disk when this returns.
+    pub fn close(self) {
+        drop(self.reading);
+        self.store.close();
+    }
+}
+
+impl Opened {
+    pub fn into_running(self) -> Running {
+        Running {
+            store: self.store,
+            reading: self.reading,
+        }
+    }
 }
 
 /// Opens the store of a broker that keeps what it promises; `None` for one that does
@@ -150,7 +168,9 @@ pub(crate) fn open(
             restored.unreadable
         );
     }
+    let reader = store.reader().map_err(io::Error::other)?;
     Ok(Some(Opened {
+        reading: Reading::start(reader, Arc::clone(posts))?,
         door: Arc::new(Door::new(&store, posts.len())),
         store,
         commits,
@@ -172,7 +192,7 @@ fn restore(
     recovery: &noctule_store::Recovery,
 ) -> Result<Restored, StoreError> {
     let mut restorer = Restorer::new(Arc::clone(shared));
-    for space in SPACES {
+    for space in Restorer::SPACES {
         for entry in recovery.entries(space as u8) {
             let entry = entry?;
             let sequence = entry.sequence.unwrap_or(0);
@@ -237,6 +257,7 @@ pub(crate) struct Keeper {
     worker: usize,
     door: Arc<Door>,
     commits: Arc<Commits>,
+    asker: Asker,
     committed: u64,
     state: StoreState,
 }
@@ -247,6 +268,7 @@ impl Keeper {
             worker,
             door: Arc::clone(&opened.door),
             commits: Arc::clone(&opened.commits),
+            asker: opened.reading.asker(),
             committed: 0,
             state: StoreState::Ready,
         }
@@ -258,6 +280,11 @@ impl Keeper {
             let batch = records.map(|(_, records)| batch(&records));
             self.door.submit(self.worker, batch);
         }
+    }
+
+    /// Has messages read back; they come as a message.
+    pub fn read(&self, request: Box<QueueRequest>) {
+        self.asker.ask(self.worker, request);
     }
 
     /// Whether the store is well and yet so far behind that reading on would fill it.

@@ -19,6 +19,11 @@ impl Reactor {
                 Effect::ResumeReading(id) => self.connections.resume(id),
                 Effect::Authenticate(id, request) => self.ask(id, request),
                 Effect::Consult(consultation) => self.consult(*consultation),
+                Effect::ReadQueue(request) => {
+                    if let Some(keeper) = &self.keeper {
+                        keeper.read(request);
+                    }
+                }
                 Effect::Event(event) => self.tell(event),
             }
         }

@@ -14,7 +14,6 @@ use noctule_broker::{
     Advice, Banned, ClientInfo, Consultation, Decision, Hooked, Hooks, Peer, Rule, Shared,
 };
 use noctule_packets::ReasonCode;
-use noctule_store::Store;
 
 use crate::admission::Admission;
 use crate::authentication::{Question, Questions};
@@ -67,7 +66,7 @@ pub struct Engine {
     /// Taken by whoever joins them.
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Closed once the workers have ended.
-    store: Mutex<Option<Store>>,
+    store: Mutex<Option<durable::Running>>,
     /// Dropped once the workers have ended.
     attached: Mutex<Attached>,
     start_claimed: AtomicBool,
@@ -236,7 +235,7 @@ impl Engine {
         &self,
         reactors: &mut [Reactor],
         posts: &Arc<[Post]>,
-    ) -> Result<Option<Store>, StartError> {
+    ) -> Result<Option<durable::Running>, StartError> {
         let opening = || durable::open(&self.options, &self.common.shared, posts);
         let opened = tracing::dispatcher::with_default(&log_to(&self.common), opening)
             .map_err(|error| StartError::new("store", error))?;
@@ -251,7 +250,7 @@ impl Engine {
                 .restore(sessions, durable::wall_milliseconds(), now);
             reactor.keeper = Some(Keeper::new(reactor.index, &opened));
         }
-        Ok(Some(opened.store))
+        Ok(Some(opened.into_running()))
     }
 
     /// Reads the bans of an earlier process, and remembers where to write them.

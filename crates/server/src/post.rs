@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::{Registry, Token, Waker};
-use noctule_broker::{Advice, Batch, ClientInfo, ConnectionId, Decision, Hooked, Peer, Rule, Time};
+use noctule_broker::{
+    Advice, Batch, ClientInfo, ConnectionId, Decision, Hooked, Peer, QueueRequest, Rule, Time,
+};
 use noctule_packets::ReasonCode;
 
 use crate::admission::Ticket;
@@ -33,6 +35,8 @@ pub(crate) enum Message {
     Permissions(Box<str>, Option<Vec<Rule>>),
     /// Somebody has been banned: end what is theirs.
     EndBanned,
+    /// What was asked of the store, as far as it can be read.
+    QueueRead(Box<QueueRequest>, Vec<Option<Vec<u8>>>),
     /// End a client's connection.
     Disconnect(Box<str>, ReasonCode),
     /// Who is here is to be sent there.

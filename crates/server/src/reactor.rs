@@ -243,7 +243,7 @@ impl Reactor {
         };
         let (committed, state) = keeper.news();
         if let Some(state) = state {
-            self.worker.set_store_state(state);
+            self.worker.set_store_state(state, self.now);
         }
         if let Some(sequence) = committed {
             self.worker.committed(sequence, self.now);
@@ -329,6 +329,9 @@ impl Reactor {
             }
             Message::Permissions(client, rules) => {
                 self.worker.set_permissions(&client, rules.as_deref());
+            }
+            Message::QueueRead(request, values) => {
+                self.worker.queue_read(*request, values, self.now);
             }
             Message::EndBanned => self.worker.end_banned(self.now),
             Message::Disconnect(client, reason) => {

@@ -73,7 +73,15 @@ class Limits(Options):
     """Messages that wait for one session, in-flight ones not counted."""
 
     max_queued_bytes: UInt63 = 67_108_864
-    """Bytes that wait for one session."""
+    """Bytes that wait for one session, in memory and on disk."""
+
+    queue_memory_bytes: UInt63 = 268_435_456
+    """Bytes of waiting messages held in memory although they are on disk, of all sessions.
+
+    What is beyond that waits on the disk alone, and is read back, in order, when its client
+    can take it. Messages that are not on disk, and those of shared subscriptions, are in
+    memory anyhow and do not count.
+    """
 
     max_queued_age_seconds: UInt32 = 0
     """Seconds that a message may wait; 0: for ever."""

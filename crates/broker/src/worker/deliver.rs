@@ -277,7 +277,7 @@ impl Worker {
             return self.withhold_own(publication, terms, now);
         }
         let window = connection.receive_maximum.min(limits.max_inflight_messages);
-        let may_go = session.queue.is_empty()
+        let may_go = session.nothing_waits()
             && session.outgoing.open() < window
             && session.outgoing.resends() == 0
             && !congested

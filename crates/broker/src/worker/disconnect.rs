@@ -171,6 +171,10 @@ impl Worker {
         };
         session.connection = None;
         session.publish_status();
+        self.put_back(key);
+        let Some(session) = self.session(key) else {
+            return;
+        };
         session.offline_since = now;
         session.away_milliseconds = 0;
         if cause.deletes_will {
@@ -263,6 +267,13 @@ impl Worker {
 
     fn forget_stored(&mut self, session: &Session) {
         let in_flight = session.outgoing.stored_bytes();
+        self.spill.forget(session);
+        if let Some(tail) = &session.tail {
+            self.counters().messages_on_disk.subtract(tail.on_disk);
+            self.counters()
+                .messages_on_disk_bytes
+                .subtract(tail.on_disk_bytes);
+        }
         self.counters().messages_stored.subtract(session.stored());
         self.counters()
             .messages_stored_bytes

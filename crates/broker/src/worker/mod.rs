@@ -26,6 +26,7 @@ mod redispatch;
 mod restore;
 mod retained;
 mod route;
+mod spill;
 mod subscribe;
 mod system;
 mod timers;
@@ -62,6 +63,7 @@ use disconnect::Cause;
 use drain::Draining;
 use pen::Template;
 use record::Mark;
+use spill::Spill;
 use system::SystemTopics;
 use timers::Timer;
 use worst::Suspects;
@@ -78,6 +80,7 @@ pub struct Worker {
     routes: RouteCache,
     template: Template,
     journal: Journal,
+    spill: Spill,
     /// Retained messages cleared a moment ago, in order.
     marks: VecDeque<Mark>,
     pool: Pool,
@@ -121,6 +124,10 @@ impl Worker {
             routes: RouteCache::new(),
             template: Template::default(),
             journal: Journal::new(shared.durable),
+            spill: Spill::new(
+                shared.options.limits.queue_memory_bytes / shared.workers as u64,
+                shared.options.limits.max_queued_age_seconds,
+            ),
             marks: VecDeque::new(),
             pool: Pool::default(),
             wheel: Wheel::new(),
@@ -364,8 +371,9 @@ impl Worker {
         &self.shared.counters[self.index]
     }
 
-    /// Names a connection as one that has something to write.
-    #[inline]
+    /// Names a connection as one that has something to write. Always inlined for speed: the
+    /// compiler wavers where it is called for every delivery (fan-out of `make instructions`).
+    #[inline(always)]
     fn mark_dirty(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id.index(), id.generation())
             && !connection.dirty

@@ -57,7 +57,7 @@ impl Worker {
                 peer: connection.map(|connection| connection.peer.clone()),
                 version: connection.map(|connection| connection.version),
                 subscriptions: session.subscriptions.len() as u64,
-                queued: session.queue.len() as u64,
+                queued: session.waiting() as u64,
             })
         })
     }

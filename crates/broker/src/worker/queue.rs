@@ -23,23 +23,27 @@ impl Worker {
                 self.refuse_queueing(key, &outbound, policy);
                 return;
             }
-            match self.dequeue(key) {
-                Some(oldest) => self.drop_outbound(key, &oldest, "queue_full"),
+            if !self.drop_oldest(key) {
                 // It is larger than a whole queue may be.
-                None => return self.refuse_queueing(key, &outbound, policy),
+                return self.refuse_queueing(key, &outbound, policy);
             }
         }
         let most = self.shared.options.limits.max_queued_messages as usize;
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
             return;
         };
-        session.enqueue(outbound);
+        let counters = &self.shared.counters[self.index];
+        if session.durable == 0 {
+            session.enqueue(outbound);
+        } else if let Some(on_disk) = self.spill.enqueue(session, outbound, &mut self.journal) {
+            counters.messages_on_disk.add(1);
+            counters.messages_on_disk_bytes.add(on_disk);
+        }
         session.publish_status();
-        if policy == QueueFull::Reject && session.queue.len() >= most {
+        let (is_connected, queued) = (session.connection.is_some(), session.waiting());
+        if policy == QueueFull::Reject && queued >= most {
             self.shared.full.write().insert(key);
         }
-        let (is_connected, queued) = (session.connection.is_some(), session.queue.len());
-        let counters = &self.shared.counters[self.index];
         counters.messages_stored.add(1);
         counters.messages_stored_bytes.add(size);
         if is_connected {
@@ -53,7 +57,7 @@ impl Worker {
         self.sessions
             .get(key.slot(), key.epoch())
             .is_some_and(|session| {
-                session.queue.len() >= limits.max_queued_messages as usize
+                session.waiting() >= limits.max_queued_messages as usize
                     || session.queued_bytes + size > limits.max_queued_bytes
             })
     }
@@ -69,20 +73,40 @@ impl Worker {
         }
     }
 
+    /// Drops the oldest message that waits for a session; false if none does.
+    fn drop_oldest(&mut self, key: SessionKey) -> bool {
+        if let Some(oldest) = self.dequeue(key) {
+            self.drop_outbound(key, &oldest, "queue_full");
+            return true;
+        }
+        let has_more = self
+            .session(key)
+            .is_some_and(|session| session.tail.is_some());
+        if has_more {
+            self.drop_from_tail(key, "queue_full");
+        }
+        has_more
+    }
+
     /// Takes the oldest message out of a session's queue.
     fn dequeue(&mut self, key: SessionKey) -> Option<Outbound> {
         let session = self.sessions.get_mut(key.slot(), key.epoch())?;
         let outbound = session.dequeue()?;
+        self.spill.dequeued(session, &outbound);
         let counters = &self.shared.counters[self.index];
         counters.messages_stored.subtract(1);
         counters
             .messages_stored_bytes
             .subtract(outbound.message.size() as u64);
-        let limits = &self.shared.options.limits;
-        if limits.queue_full == QueueFull::Reject {
+        self.made_room(key);
+        Some(outbound)
+    }
+
+    /// A message fewer waits for a session.
+    pub(super) fn made_room(&self, key: SessionKey) {
+        if self.shared.options.limits.queue_full == QueueFull::Reject {
             self.shared.full.write().remove(&key);
         }
-        Some(outbound)
     }
 
     /// Sends a session what is due to it, in order, as far as window and outbox
@@ -93,12 +117,15 @@ impl Worker {
                 return;
             };
             if session.outgoing.resends() == 0
-                && session.queue.is_empty()
+                && session.nothing_waits()
                 && session.retained.is_none()
             {
                 return;
             }
             let Some(id) = session.connection else { return };
+            if session.tail.is_some() {
+                self.read_ahead(key, now);
+            }
             if !self.has_room(id, now) || !self.pump_one(key, id, now) {
                 return;
             }
@@ -162,6 +189,10 @@ impl Worker {
                 self.send_new(key, outbound, false, now);
             }
             return true;
+        }
+        if session.tail.is_some() {
+            // It is being read.
+            return false;
         }
         self.send_retained(key, window_full, now)
     }

@@ -50,12 +50,17 @@ impl Worker {
                 self.mark_dirty(id);
             }
         }
+        self.read_on(now);
         self.settle(now);
     }
 
     /// How the store fares: while it is not ready, nothing new is promised.
-    pub fn set_store_state(&mut self, state: StoreState) {
+    pub fn set_store_state(&mut self, state: StoreState, now: Time) {
         self.journal.state = state;
+        if state == StoreState::Failed {
+            self.read_on(now);
+            self.settle(now);
+        }
     }
 
     /// Holds back what is written to a connection from here on, if this turn has

@@ -17,8 +17,10 @@ impl Worker {
             .filter(|each| each.awaiting == Awaiting::Puback)
             .filter_map(|each| each.outbound);
         let queued = std::mem::take(&mut session.queue);
+        let tail = session.tail.take().unwrap_or_default();
         let left = unacknowledged
             .chain(queued)
+            .chain(tail.into_here())
             .filter(|outbound| outbound.group.is_some());
         self.orphans.extend(left);
     }

@@ -1,6 +1,6 @@
 //! What was kept comes back: sessions to their workers, retained messages to all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,21 +11,28 @@ use super::Worker;
 use super::timers::Timer;
 use crate::durability::UNAWAITED;
 use crate::journal::Space;
-use crate::keep::{self, KeptSession};
+use crate::keep::{self, KeptSession, Writer};
 use crate::key::SessionKey;
 use crate::message::Message;
 use crate::outgoing::{Awaiting, Outbound};
 use crate::routes::Grant;
 use crate::session::{NEVER_EXPIRES, Session};
 use crate::shared::{Kept, Shared};
+use crate::tail::{Reference, Tail, Waiting};
 use crate::time::Time;
 
-/// Gathers what a store held, in any order, and gives it to the workers.
+/// Gathers what a store held, and gives it to the workers.
+///
+/// Of the messages that wait, as many are in memory as are to be; the others stay where
+/// they are. So what is in flight has to be known before them, and a queue has to come in
+/// its order.
 pub struct Restorer {
     shared: Arc<Shared>,
     sessions: HashMap<Box<str>, KeptSession>,
     subscriptions: HashMap<u64, Vec<(Box<str>, Grant)>>,
-    queues: HashMap<u64, BTreeMap<u64, Queued>>,
+    queues: HashMap<u64, Queues>,
+    /// What the queues hold in memory that need not be there.
+    held: u64,
     in_flight: HashMap<u64, BTreeMap<u64, (u16, Awaiting)>>,
     received: HashMap<u64, Vec<u16>>,
     /// In the order of their topics, in which a store gives them and the tree takes them
@@ -41,12 +48,27 @@ pub struct Restorer {
 /// A queued message and the group that chose its session.
 type Queued = (Outbound, Option<Box<str>>);
 
+/// What waits for one session.
+#[derive(Default)]
+struct Queues {
+    /// QoS 2 messages that have been sent.
+    sent: BTreeMap<u64, Queued>,
+    queue: Vec<Queued>,
+    tail: VecDeque<Later>,
+}
+
+/// A message behind those for which memory had room.
+enum Later {
+    OnDisk(Reference),
+    Here(Queued),
+}
+
 /// One session as it comes back.
 struct RestoredSession {
     client: Box<str>,
     kept: KeptSession,
     subscriptions: Vec<(Box<str>, Grant)>,
-    queue: BTreeMap<u64, Queued>,
+    queues: Queues,
     in_flight: BTreeMap<u64, (u16, Awaiting)>,
     received: Vec<u16>,
 }
@@ -76,6 +98,17 @@ pub struct Restored {
 }
 
 impl Restorer {
+    /// Every space that holds a record, in the order in which they are to be added.
+    pub const SPACES: [Space; 7] = [
+        Space::Session,
+        Space::Subscription,
+        Space::InFlight,
+        Space::Queue,
+        Space::Received,
+        Space::Retained,
+        Space::Cleared,
+    ];
+
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Restorer {
         Restorer {
@@ -83,6 +116,7 @@ impl Restorer {
             sessions: HashMap::new(),
             subscriptions: HashMap::new(),
             queues: HashMap::new(),
+            held: 0,
             in_flight: HashMap::new(),
             received: HashMap::new(),
             retained: BTreeMap::new(),
@@ -93,7 +127,9 @@ impl Restorer {
         }
     }
 
-    /// One record as it was kept; `sequence` is 0 for a plain value.
+    /// One record as it was kept; `sequence` is 0 for a plain value. Those of a space come
+    /// after those of all before it in [`Restorer::SPACES`], and in the order of their keys
+    /// and sequences.
     pub fn add(&mut self, space: u8, key: &[u8], sequence: u64, value: &[u8]) {
         self.highest = self.highest.max(sequence);
         if self.read(space, key, sequence, value).is_none() {
@@ -121,11 +157,9 @@ impl Restorer {
                 self.subscriptions.entry(id).or_default().push(entry);
             }
             Space::Queue => {
-                let queued = keep::read_queued(value, sequence, wall)?;
-                self.queues
-                    .entry(durable()?)
-                    .or_default()
-                    .insert(sequence, queued);
+                let queued = keep::read_queued(value, sequence, wall, Writer::Former)?;
+                let id = durable()?;
+                self.add_queued(id, queued);
             }
             Space::InFlight => {
                 let state = keep::read_in_flight(value)?;
@@ -142,7 +176,7 @@ impl Restorer {
                     .push(identifier);
             }
             Space::Retained => {
-                let message = keep::read_message(value, wall)?;
+                let message = keep::read_message(value, wall, Writer::Former)?;
                 let topic: Box<str> = text(key)?.into();
                 let former = self.retained.get(&topic).map_or(0, |known| known.0);
                 if former != 0 {
@@ -161,6 +195,29 @@ impl Restorer {
             }
         }
         Some(())
+    }
+
+    fn add_queued(&mut self, id: u64, (outbound, group): Queued) {
+        let limits = &self.shared.options.limits;
+        let in_flight = self.in_flight.get(&id);
+        let sequence = outbound.sequence;
+        let queues = self.queues.entry(id).or_default();
+        if in_flight.is_some_and(|each| each.contains_key(&sequence)) {
+            queues.sent.insert(sequence, (outbound, group));
+            return;
+        }
+        let size = outbound.message.size() as u64;
+        let has_room = group.is_some() || self.held + size <= limits.queue_memory_bytes;
+        if queues.tail.is_empty() && has_room {
+            self.held += if group.is_none() { size } else { 0 };
+            queues.queue.push((outbound, group));
+        } else if group.is_some() {
+            queues.tail.push_back(Later::Here((outbound, group)));
+        } else {
+            let age = limits.max_queued_age_seconds;
+            let reference = Reference::to(&outbound, 0, age);
+            queues.tail.push_back(Later::OnDisk(reference));
+        }
     }
 
     fn stray_entry(&mut self, space: Space, topic: &str, sequence: u64) {
@@ -214,7 +271,7 @@ impl Restorer {
                 client,
                 kept,
                 subscriptions: self.subscriptions.remove(&id).unwrap_or_default(),
-                queue: self.queues.remove(&id).unwrap_or_default(),
+                queues: self.queues.remove(&id).unwrap_or_default(),
                 in_flight: self.in_flight.remove(&id).unwrap_or_default(),
                 received: self.received.remove(&id).unwrap_or_default(),
             });
@@ -275,7 +332,7 @@ impl Worker {
                 self.add_subscription(key, &whole, &filter, grant);
             }
         }
-        self.restore_messages(key, restored.queue, restored.in_flight);
+        self.restore_messages(key, restored.queues, restored.in_flight);
         if kept.offline_since.is_none() {
             // From here on its time away counts, however often the broker begins anew.
             self.record_session(key);
@@ -296,7 +353,7 @@ impl Worker {
     fn restore_messages(
         &mut self,
         key: SessionKey,
-        mut queue: BTreeMap<u64, Queued>,
+        mut queues: Queues,
         in_flight: BTreeMap<u64, (u16, Awaiting)>,
     ) {
         let shared = self.shared.clone();
@@ -309,7 +366,7 @@ impl Worker {
             return;
         };
         for (sequence, (identifier, awaiting)) in in_flight {
-            let outbound = queue.remove(&sequence).map(with_group);
+            let outbound = queues.sent.remove(&sequence).map(with_group);
             // Without its message it can only be released; the client may hold it.
             let awaiting = match outbound {
                 Some(_) => awaiting,
@@ -323,13 +380,29 @@ impl Worker {
                 .outgoing
                 .restore(identifier, awaiting, sequence, outbound);
         }
-        for outbound in queue.into_values().map(with_group) {
-            bytes += outbound.message.size() as u64;
-            stored += 1;
+        for outbound in queues.queue.into_iter().map(with_group) {
+            self.spill.restored(session, &outbound);
             session.enqueue(outbound);
         }
-        self.counters().messages_stored.add(stored);
-        self.counters().messages_stored_bytes.add(bytes);
+        let mut tail = Tail::default();
+        for later in queues.tail {
+            tail.push_back(match later {
+                Later::OnDisk(reference) => Waiting::OnDisk(reference),
+                Later::Here(queued) => Waiting::Here(Box::new(with_group(queued))),
+            });
+        }
+        session.queued_bytes += tail.bytes;
+        let counters = &self.shared.counters[self.index];
+        counters.messages_on_disk.add(tail.on_disk);
+        counters.messages_on_disk_bytes.add(tail.on_disk_bytes);
+        session.tail = Some(Box::new(tail));
+        session.forget_empty_tail();
+        counters
+            .messages_stored
+            .add(stored + session.waiting() as u64);
+        counters
+            .messages_stored_bytes
+            .add(bytes + session.queued_bytes);
     }
 
     fn restore_timers(&mut self, key: SessionKey, elapsed_seconds: u64, now: Time) {

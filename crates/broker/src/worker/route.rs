@@ -116,9 +116,8 @@ impl Worker {
         let qos = publication.head.qos.min(grant.qos);
         let kept = self.journal.on && durability != Durability::Memory;
         if kept && grant.durable != 0 && qos != QoS::AtMostOnce {
-            if publication.sequence == 0 {
-                publication.sequence = self.shared.sequence.draw();
-            }
+            // Its own, because the session may get the message for itself, too.
+            publication.sequence = self.shared.sequence.draw();
             let group = Some(&*route.group.name);
             let place = Place {
                 durable: grant.durable,

@@ -151,6 +151,8 @@ impl Worker {
                 "store/messages/bytes",
                 count("messages_stored_bytes") + retained_bytes,
             ),
+            ("store/messages/disk/count", count("messages_on_disk")),
+            ("store/messages/disk/bytes", count("messages_on_disk_bytes")),
             ("subscriptions/count", count("subscriptions")),
             ("shared_subscriptions/count", count("shared_subscriptions")),
             ("retained messages/count", retained_messages),

@@ -87,7 +87,7 @@ impl Worker {
     fn queued(&mut self, key: SessionKey) -> usize {
         self.session(key)
             .filter(|session| session.connection.is_some())
-            .map_or(0, |session| session.queue.len())
+            .map_or(0, |session| session.waiting())
     }
 
     /// Puts this worker's share where worker 0 finds it, and begins the next interval.
@@ -145,7 +145,7 @@ impl Worker {
                 client: session.client.clone(),
                 user: session.user.clone(),
                 bytes: connection.outbox.len() as u64 + session.queued_bytes,
-                queued_messages: session.queue.len() as u64,
+                queued_messages: session.waiting() as u64,
             })
         });
         slow.collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use noctule_broker::{Change, Record, Records, Space};
+use noctule_broker::{Change, QueueRequest, Record, Records, Restorer, Space};
 
 type Key = (u8, Vec<u8>);
 
@@ -42,6 +42,24 @@ impl Disk {
         }
     }
 
+    /// What a broker begins with, in the order that it wants.
+    pub fn restore(&self, restorer: &mut Restorer) {
+        for wanted in Restorer::SPACES {
+            let in_space = self.iter().filter(|each| each.0 == wanted as u8);
+            in_space.for_each(|(space, key, sequence, value)| {
+                restorer.add(space, key, sequence, value);
+            });
+        }
+    }
+
+    /// What is there of the messages that a worker wants back.
+    pub fn read(&self, request: &QueueRequest) -> Vec<Option<Vec<u8>>> {
+        let key = (QueueRequest::SPACE as u8, request.key().to_vec());
+        let sequences = request.sequences().iter();
+        let values = sequences.map(|&sequence| self.entries.get(&(key.clone(), sequence)));
+        values.map(|value| value.cloned()).collect()
+    }
+
     /// Everything: space, key, sequence (0 for a value), value.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8], u64, &[u8])> {
         let values = self
@@ -65,6 +83,17 @@ impl Disk {
         let mut values = self.values.iter_mut();
         let found = values.find(|((each, _), _)| *each == space as u8);
         found.expect("there is a record to damage").1.truncate(1);
+    }
+
+    /// Cuts an entry of a space short, by its place.
+    pub fn damage_entry(&mut self, space: Space, place: usize) {
+        let entries = self.entries.iter_mut();
+        let mut of_space = entries.filter(|(((each, _), _), _)| *each == space as u8);
+        of_space
+            .nth(place)
+            .expect("there is an entry")
+            .1
+            .truncate(1);
     }
 
     /// Loses all of a space.

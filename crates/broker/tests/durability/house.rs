@@ -70,9 +70,7 @@ impl House {
         self.starts += 1;
         let shared = Shared::durable(self.options.clone(), workers, self.starts, self.wall);
         let mut restorer = Restorer::new(shared.clone());
-        for (space, key, sequence, value) in self.disk.iter() {
-            restorer.add(space, key, sequence, value);
-        }
+        self.disk.restore(&mut restorer);
         let restored = restorer.finish();
         self.unreadable = restored.unreadable;
         self.rig = Rig::on(shared, workers);
@@ -93,7 +91,7 @@ impl House {
         loop {
             self.rig.run();
             self.waiting.append(&mut self.rig.submitted);
-            if self.waiting.is_empty() {
+            if self.waiting.is_empty() && self.rig.readings.is_empty() {
                 return;
             }
             for (worker, number, records) in std::mem::take(&mut self.waiting) {
@@ -101,6 +99,16 @@ impl House {
                 let now = self.rig.now;
                 self.rig.workers[worker].committed(number, now);
             }
+            self.read_back();
+        }
+    }
+
+    /// What workers want back from the disk comes.
+    pub fn read_back(&mut self) {
+        for (worker, request) in std::mem::take(&mut self.rig.readings) {
+            let values = self.disk.read(&request);
+            let now = self.rig.now;
+            self.rig.workers[worker].queue_read(request, values, now);
         }
     }
 
@@ -122,7 +130,7 @@ impl House {
 
     pub fn set_store(&mut self, state: StoreState) {
         for worker in &mut self.rig.workers {
-            Worker::set_store_state(worker, state);
+            Worker::set_store_state(worker, state, self.rig.now);
         }
     }
 
@@ -252,7 +260,7 @@ impl House {
         }
     }
 
-    fn answer(&mut self, peer: Peerage, got: Got, payloads: &mut Vec<String>) {
+    pub fn answer(&mut self, peer: Peerage, got: Got, payloads: &mut Vec<String>) {
         match got {
             Got::Publish(message) => {
                 match message.qos {

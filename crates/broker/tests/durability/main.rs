@@ -9,4 +9,5 @@ mod recovery;
 #[path = "../protocol/rig.rs"]
 mod rig;
 mod settling;
+mod spill;
 mod trouble;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use noctule_broker::{
-    ConnectionId, Consultation, Effect, Event, Options, Peer, Records, Shared, Time, Worker,
+    ConnectionId, Consultation, Effect, Event, Options, Peer, QueueRequest, Records, Shared, Time,
+    Worker,
 };
 use noctule_packets::{
     Acknowledgement, Connect, FixedHeader, Packet, PacketType, Properties, PropertyBuffer,
@@ -96,6 +97,8 @@ pub struct Rig {
     pub events: Vec<Event>,
     /// What hooks are asked, by which worker.
     pub questions: Vec<(usize, Consultation)>,
+    /// Messages that workers want back from the disk.
+    pub readings: Vec<(usize, QueueRequest)>,
     /// What the workers of a durable broker recorded, in order: worker, number, records.
     pub submitted: Vec<(usize, u64, Records)>,
     next_identifier: u16,
@@ -125,6 +128,7 @@ impl Rig {
             closing: Vec::new(),
             events: Vec::new(),
             questions: Vec::new(),
+            readings: Vec::new(),
             submitted: Vec::new(),
             next_identifier: 0,
             behind_connack: Vec::new(),
@@ -359,6 +363,7 @@ impl Rig {
             }
             Effect::Event(event) => self.events.push(event),
             Effect::Consult(question) => self.questions.push((worker, *question)),
+            Effect::ReadQueue(request) => self.readings.push((worker, *request)),
             Effect::Authenticate(..) => panic!("nobody authenticates here"),
         }
     }

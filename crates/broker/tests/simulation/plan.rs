@@ -82,6 +82,7 @@ fn limits(random: &mut Random) -> Limits {
         max_inflight_messages: random.pick(&[1, 2, 8, 1_024]),
         write_buffer_bytes: random.pick(&[512, 4_096, 30_000, 1 << 20]),
         hold_publishers_milliseconds: random.pick(&[0, 20, 100]),
+        queue_memory_bytes: random.pick(&[0, 100, 3_000, 1 << 28]),
         topic_alias_maximum: random.pick(&[0, 2, 100]),
         topic_alias_maximum_outgoing: random.pick(&[0, 2, 100]),
         ..Limits::default()

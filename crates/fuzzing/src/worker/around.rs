@@ -94,7 +94,8 @@ impl House {
             5 => self.forget(None),
             _ => {
                 let states = [StoreState::Ready, StoreState::Full, StoreState::Failed];
-                self.workers[door % WORKERS].set_store_state(script.choose(&states));
+                let state = script.choose(&states);
+                self.workers[door % WORKERS].set_store_state(state, self.now);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use noctule_broker::{Change, Record, Records, Space};
+use noctule_broker::{Change, QueueRequest, Record, Records, Restorer, Space};
 
 type Key = (u8, Vec<u8>);
 
@@ -34,8 +34,26 @@ impl Disk {
         }
     }
 
+    /// What workers begin with, in the order that they want.
+    pub fn restore(&self, restorer: &mut Restorer) {
+        for wanted in Restorer::SPACES {
+            let in_space = self.iter().filter(|each| each.0 == wanted as u8);
+            in_space.for_each(|(space, key, sequence, value)| {
+                restorer.add(space, key, sequence, value);
+            });
+        }
+    }
+
+    /// What is there of the messages that a worker wants back.
+    pub fn read(&self, request: &QueueRequest) -> Vec<Option<Vec<u8>>> {
+        let key = (QueueRequest::SPACE as u8, request.key().to_vec());
+        let sequences = request.sequences().iter();
+        let values = sequences.map(|&sequence| self.entries.get(&(key.clone(), sequence)));
+        values.map(|value| value.cloned()).collect()
+    }
+
     /// Everything: space, key, sequence (0 for a value), value.
-    pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8], u64, &[u8])> {
+    fn iter(&self) -> impl Iterator<Item = (u8, &[u8], u64, &[u8])> {
         let values = self.values.iter();
         let values = values.map(|((space, key), value)| (*space, &key[..], 0, &value[..]));
         let entries = self.entries.iter();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use noctule_broker::{
     BanOptions, ConnectionId, Consultation, Durability, DurabilityRule, Effect, Hooks, Options,
-    Policy, QueueFull, Records, Restorer, Shared, SharedStrategy, Time, Worker,
+    Policy, QueueFull, QueueRequest, Records, Restorer, Shared, SharedStrategy, Time, Worker,
 };
 
 use super::client::Client;
@@ -41,6 +41,8 @@ pub struct House {
     waiting: VecDeque<(usize, u64, Records)>,
     /// The last batch of each worker on the disk.
     committed: [u64; WORKERS],
+    /// What workers want back from the disk.
+    readings: Vec<(usize, Box<QueueRequest>)>,
     /// What hooks and the authenticator have been asked and have not answered.
     pub questions: Vec<(usize, Box<Consultation>)>,
     pub knocking: Vec<(usize, ConnectionId, Box<str>)>,
@@ -67,6 +69,7 @@ impl House {
             disk: Disk::default(),
             waiting: VecDeque::new(),
             committed: [0; WORKERS],
+            readings: Vec::new(),
             questions: Vec::new(),
             knocking: Vec::new(),
         };
@@ -219,6 +222,11 @@ impl House {
     pub fn commit_some(&mut self, most: usize) {
         for _ in 0..most {
             self.run();
+            for (worker, request) in std::mem::take(&mut self.readings) {
+                let values = self.disk.read(&request);
+                self.workers[worker].queue_read(*request, values, self.now);
+            }
+            self.run();
             let Some((worker, number, records)) = self.waiting.pop_front() else {
                 return;
             };
@@ -235,6 +243,7 @@ impl House {
         }
         self.clients = [const { None }; DOORS];
         self.waiting.clear();
+        self.readings.clear();
         self.questions.clear();
         self.knocking.clear();
         self.committed = [0; WORKERS];
@@ -244,9 +253,7 @@ impl House {
         self.shared = Shared::durable(options, WORKERS, 7, self.wall);
         self.open();
         let mut restorer = Restorer::new(Arc::clone(&self.shared));
-        for (space, key, sequence, value) in self.disk.iter() {
-            restorer.add(space, key, sequence, value);
-        }
+        self.disk.restore(&mut restorer);
         let restored = restorer.finish();
         assert_eq!(restored.unreadable, 0, "records that make no sense");
         let wall = self.wall + self.now.0 / 1_000;
@@ -285,6 +292,7 @@ impl House {
             Effect::ResumeReading(id) => self.change(worker, id, |client| client.is_paused = false),
             Effect::Authenticate(id, request) => self.judge(worker, id, &request),
             Effect::Consult(question) => self.questions.push((worker, question)),
+            Effect::ReadQueue(request) => self.readings.push((worker, request)),
             Effect::Event(event) => drop(event.fields()),
         }
     }
@@ -325,6 +333,9 @@ fn options(choice: u8, more: u8) -> Options {
             flapping_connects: 3,
             ..BanOptions::default()
         };
+    }
+    if more & 128 != 0 {
+        options.limits.queue_memory_bytes = 0;
     }
     if more & 16 != 0 {
         let below = Policy {

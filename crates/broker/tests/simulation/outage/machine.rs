@@ -5,7 +5,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use noctule_broker::{
-    Batch, ConnectionId, Effect, Options, Peer, Records, Restorer, Shared, StoreState, Time, Worker,
+    Batch, ConnectionId, Effect, Options, Peer, QueueRequest, Records, Restorer, Shared,
+    StoreState, Time, Worker,
 };
 
 use crate::disk::Disk;
@@ -26,6 +27,8 @@ pub struct Machine {
     unheard: VecDeque<(usize, u64)>,
     /// What the workers have been told of the store.
     told: StoreState,
+    /// What workers want read back, and whose it is.
+    readings: Vec<(usize, Box<QueueRequest>)>,
     /// Batches under way, in order for each pair: `from * workers + to`.
     parcels: Vec<VecDeque<Batch>>,
     /// Wall-clock milliseconds at the process's time 0.
@@ -49,6 +52,7 @@ impl Machine {
             log: VecDeque::new(),
             unheard: VecDeque::new(),
             told: StoreState::Ready,
+            readings: Vec::new(),
             parcels: Vec::new(),
             wall: BEGINNING,
         };
@@ -66,15 +70,14 @@ impl Machine {
         let workers = random.between(1, 3) as usize;
         self.log.clear();
         self.unheard.clear();
+        self.readings.clear();
         self.state = StoreState::Ready;
         self.told = StoreState::Ready;
         self.parcels = (0..workers * workers).map(|_| VecDeque::new()).collect();
         let options = self.options.clone();
         self.shared = Shared::durable(options, workers, random.next(), self.wall);
         let mut restorer = Restorer::new(self.shared.clone());
-        for (space, key, sequence, value) in self.disk.iter() {
-            restorer.add(space, key, sequence, value);
-        }
+        self.disk.restore(&mut restorer);
         let restored = restorer.finish();
         assert_eq!(restored.unreadable, 0, "records that make no sense");
         self.workers = (0..workers)
@@ -108,6 +111,7 @@ impl Machine {
                     Effect::Close(id) => wishes.push(Wish::Close(from, id)),
                     Effect::PauseReading(id) => wishes.push(Wish::Pause(from, id, true)),
                     Effect::ResumeReading(id) => wishes.push(Wish::Pause(from, id, false)),
+                    Effect::ReadQueue(request) => self.readings.push((from, request)),
                     Effect::Event(_) => {}
                     other => panic!("{other:?} is not for this world"),
                 }
@@ -120,6 +124,19 @@ impl Machine {
         let to = pair % self.workers.len();
         if let Some(batch) = self.parcels[pair].pop_front() {
             self.workers[to].delivered(batch, now);
+        }
+    }
+
+    /// Some of what is wanted is read as it lies on the disk now, in any order.
+    pub fn read_back(&mut self, random: &mut Random, percent: u64, now: Time) {
+        random.shuffle(&mut self.readings);
+        for (worker, request) in std::mem::take(&mut self.readings) {
+            if random.chance(percent) {
+                let values = self.disk.read(&request);
+                self.workers[worker].queue_read(*request, values, now);
+            } else {
+                self.readings.push((worker, request));
+            }
         }
     }
 
@@ -158,7 +175,7 @@ impl Machine {
         if self.told != self.state {
             self.told = self.state;
             for worker in &mut self.workers {
-                worker.set_store_state(self.state);
+                worker.set_store_state(self.state, now);
             }
         }
     }

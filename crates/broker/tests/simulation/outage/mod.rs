@@ -42,6 +42,7 @@ impl Outage {
         options.limits.max_inflight_messages = random.pick(&[1, 2, 8, 1_024]);
         options.limits.receive_maximum = random.pick(&[3, 20, 1_024]);
         options.limits.write_buffer_bytes = random.pick(&[512, 4_096, 1 << 20]);
+        options.limits.queue_memory_bytes = random.pick(&[0, 200, 1_000, 1 << 28]);
         options.durability_rules = vec![DurabilityRule {
             filter: "m/#".into(),
             durability: Durability::Memory,
@@ -206,6 +207,7 @@ impl Outage {
             let most = 1 + self.random.below(4);
             self.machine.commit(most);
         }
+        self.read_back(40);
         if self.random.chance(60) {
             let most = self.random.below(6);
             self.hear(most);
@@ -215,6 +217,11 @@ impl Outage {
 
     fn hear(&mut self, most: usize) {
         self.machine.hear(most, self.now);
+        self.collect();
+    }
+
+    fn read_back(&mut self, percent: u64) {
+        self.machine.read_back(&mut self.random, percent, self.now);
         self.collect();
     }
 
@@ -304,6 +311,7 @@ impl Outage {
             }
             self.machine.commit(usize::MAX);
             self.hear(usize::MAX);
+            self.read_back(100);
             self.tick();
             if self.machine.is_at_rest() && self.clients.iter().all(Client::is_at_rest) {
                 return;

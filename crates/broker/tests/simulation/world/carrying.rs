@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use noctule_broker::{Batch, Decision, Destination, Peer, Time, destination};
 
-use super::{Question, World};
+use super::{Commit, Question, Reading, World};
 use crate::link::Link;
 use crate::scene::note;
 
@@ -231,24 +231,41 @@ impl World {
 
     /// What a worker has recorded goes to the disk, behind all that is on its way there.
     pub(super) fn keep_records(&mut self, worker: usize) {
-        let Some((number, _)) = self.workers[worker].take_records() else {
+        let Some((number, records)) = self.workers[worker].take_records() else {
             return;
         };
         let longest = self.plan.commit_micros.unwrap_or(0);
         let due = Time(self.scene.now.0 + self.scene.random.between(0, longest));
         let last = self.commits.back().map_or(due, |each| each.0.max(due));
-        self.commits.push_back((last, worker, number));
+        self.commits.push_back((last, worker, number, records));
     }
 
     /// Workers hear of what has come onto the disk.
     pub(super) fn commit(&mut self) {
-        while let Some(&(due, worker, number)) = self.commits.front() {
-            if due > self.scene.now {
+        let now = self.scene.now;
+        let is_due = |each: &Commit| each.0 <= now;
+        while self.commits.front().is_some_and(is_due) {
+            let Some((_, worker, number, records)) = self.commits.pop_front() else {
                 return;
-            }
-            self.commits.pop_front();
+            };
+            self.disk.apply(&records);
             note!(self.scene, "batch {number} of worker {worker} is on disk");
             self.workers[worker].committed(number, self.scene.now);
+            self.carry_out(worker, None);
+        }
+    }
+
+    /// What workers want back is read, as it lies on the disk now.
+    pub(super) fn read_back(&mut self) {
+        let now = self.scene.now;
+        let (due, later): (Vec<Reading>, Vec<Reading>) = std::mem::take(&mut self.readings)
+            .into_iter()
+            .partition(|reading| reading.0 <= now);
+        self.readings = later;
+        for (_, worker, request) in due {
+            let values = self.disk.read(&request);
+            note!(self.scene, "worker {worker} gets back {request:?}");
+            self.workers[worker].queue_read(*request, values, now);
             self.carry_out(worker, None);
         }
     }

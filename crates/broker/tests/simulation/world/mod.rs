@@ -8,9 +8,10 @@ mod telling;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use noctule_broker::{Batch, ConnectionId, Shared, Time, Worker};
+use noctule_broker::{Batch, ConnectionId, QueueRequest, Records, Shared, Time, Worker};
 
 use crate::client::{Client, Habits, Stage};
+use crate::disk::Disk;
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::log::Log;
@@ -24,6 +25,12 @@ const BEGINNING: Time = Time(1_000_000);
 /// When an authenticator answers about a connection of a worker.
 type Question = (Time, usize, ConnectionId);
 
+/// Records on their way to the disk: when they are there, whose they are, their number.
+type Commit = (Time, usize, u64, Records);
+
+/// When a worker has messages back that it wants.
+type Reading = (Time, usize, Box<QueueRequest>);
+
 pub struct World {
     pub scene: Scene,
     plan: Plan,
@@ -31,8 +38,9 @@ pub struct World {
     workers: Vec<Worker>,
     /// Batches under way, in order for each pair: `from * workers + to`.
     parcels: Vec<VecDeque<(Time, Batch)>>,
-    /// Records on their way to the disk: whose they are, and their number.
-    commits: VecDeque<(Time, usize, u64)>,
+    disk: Disk,
+    commits: VecDeque<Commit>,
+    readings: Vec<Reading>,
     clients: Vec<Client>,
     links: Vec<Link>,
     /// Links that are not over.
@@ -80,7 +88,9 @@ impl World {
                 .map(|_| VecDeque::new())
                 .collect(),
             places: vec![Vec::new(); plan.workers],
+            disk: Disk::default(),
             commits: VecDeque::new(),
+            readings: Vec::new(),
             plan,
             shared,
             workers,
@@ -133,6 +143,7 @@ impl World {
         }
         self.carry_parcels();
         self.commit();
+        self.read_back();
         self.answer_questions();
         self.tick();
         for &link in &live {
@@ -164,7 +175,8 @@ impl World {
             .iter()
             .filter_map(|&link| self.links[link].next_due());
         let parcels = self.parcels.iter().filter_map(|each| each.front());
-        let commits = self.commits.front().map(|&(due, _, _)| due);
+        let commits = self.commits.front().map(|each| each.0);
+        let readings = self.readings.iter().map(|each| each.0);
         let questions = self.questions.iter().map(|&(due, _, _)| due);
         let timeouts = self.workers.iter().filter_map(Worker::next_timeout);
         let pings = self.clients.iter().filter_map(Client::next_ping);
@@ -178,6 +190,7 @@ impl World {
         links
             .chain(parcels.map(|&(due, _)| due))
             .chain(commits)
+            .chain(readings)
             .chain(questions)
             .chain(timeouts)
             .chain(pings)

@@ -93,6 +93,7 @@ impl World {
             && clients.clone().all(|each| each.stage != Stage::Waiting)
             && self.parcels.iter().all(|each| each.is_empty())
             && self.commits.is_empty()
+            && self.readings.is_empty()
             && self.live.iter().all(|&link| self.links[link].is_quiet())
     }
 
@@ -142,6 +143,8 @@ impl World {
             "messages_stored",
             "messages_stored_bytes",
             "partial_bytes",
+            "messages_on_disk",
+            "messages_on_disk_bytes",
         ] {
             assert_eq!(self.statistic(name), 0, "{name} at the end");
         }

@@ -30,6 +30,11 @@ impl World {
                     self.questions.push((due, worker, id));
                 }
                 Effect::Consult(_) => panic!("there are no hooks here"),
+                Effect::ReadQueue(request) => {
+                    let longest = self.plan.commit_micros.unwrap_or(0);
+                    let due = Time(self.scene.now.0 + self.scene.random.between(0, longest));
+                    self.readings.push((due, worker, request));
+                }
                 Effect::Event(event) => self.hear(event, speaker),
             }
         }
@@ -69,8 +74,13 @@ impl World {
                 ledger.wills.session_ended(client, now);
             }
             Event::Dropped {
-                client, messages, ..
-            } => self.scene.ledger.dropped[index_of(&client)] += messages,
+                client,
+                messages,
+                reason,
+            } => {
+                assert_ne!(reason, "unreadable", "of {client}: the disk is well");
+                self.scene.ledger.dropped[index_of(&client)] += messages;
+            }
             Event::Refused { reason, .. } => assert!(
                 reason == ReasonCode::SERVER_BUSY && self.plan.overloads,
                 "a CONNECT was refused: {reason}"
