@@ -452,6 +452,21 @@ fn a_right_that_is_gone_ends_what_is_on_the_disk() {
 }
 
 #[test]
+fn retained_messages_come_behind_what_waits_on_the_disk() {
+    let mut house = house(1);
+    let publisher = twenty_wait(&mut house);
+    house.publish_with(publisher, "r", "retained", QoS::AtLeastOnce, true, None);
+    house.commit();
+    let peer = house.knock("k", Hello::kept());
+    assert_eq!(house.readings.len(), 1);
+    house.subscribe(peer, "r", QoS::AtLeastOnce);
+    house.commit();
+    let mut expected = numbers(0..20);
+    expected.push("retained".to_owned());
+    assert_eq!(house.take_payloads(peer), expected);
+}
+
+#[test]
 fn a_long_queue_is_read_in_parts() {
     let mut house = house(1);
     let subscriber = house.subscriber("k", "a/#", QoS::AtLeastOnce);
