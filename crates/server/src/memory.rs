@@ -56,6 +56,12 @@ impl Trimming {
         }
     }
 
+    /// It was due and could not be done: it is due again in a moment.
+    pub fn postpone(&mut self, now: Time) {
+        self.next = now.after(Trimming::URGENT);
+        self.earliest = self.next;
+    }
+
     /// Whether to do it now.
     pub fn is_due(&mut self, resident: u64, held: u64, is_short: bool, now: Time) -> bool {
         self.lowest = self.lowest.min(resident);
@@ -85,12 +91,13 @@ impl Trimming {
 
 /// Gives back to the system what is free in the allocator's pages: only what is resident
 /// counts, and glibc keeps most of what was freed. In a thread of its own, since it takes
-/// milliseconds for each gigabyte; one that is at it already is enough.
+/// milliseconds for each gigabyte; false where one is at it already, which may have passed by
+/// what has been freed since.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn give_back() {
+pub(crate) fn give_back() -> bool {
     static BUSY: AtomicBool = AtomicBool::new(false);
     if BUSY.swap(true, SeqCst) {
-        return;
+        return false;
     }
     let trim = || {
         malloc_trim(0);
@@ -100,6 +107,7 @@ pub(crate) fn give_back() {
     if trimming.spawn(trim).is_err() {
         BUSY.store(false, SeqCst);
     }
+    true
 }
 
 // SAFETY: glibc's, of this signature. It takes the allocator's own locks and touches only
@@ -111,7 +119,9 @@ unsafe extern "C" {
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn give_back() {}
+pub(crate) fn give_back() -> bool {
+    true
+}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
@@ -135,6 +145,10 @@ mod tests {
         assert_eq!(times, [10, 14, 22, 38, 70, 130, 190, 200, 260]);
         assert!(trimming.is_due(41 << 20, 0, true, super::Time(320_000_000)));
         assert!(!trimming.is_due(41 << 20, 0, false, super::Time(321_000_000)));
+        // One that could not be done is not waited for as long as one that did not help.
+        assert!(trimming.is_due(140 << 20, 0, false, super::Time(400_000_000)));
+        trimming.postpone(super::Time(400_000_000));
+        assert!(trimming.is_due(140 << 20, 0, false, super::Time(401_000_000)));
     }
 
     #[test]

@@ -384,8 +384,8 @@ impl Reactor {
         let told = self.common.shared.set_memory(bytes);
         let is_short = self.common.shared.is_memory_short();
         let held = self.common.shared.held_bytes();
-        if self.trimming.is_due(bytes, held, is_short, self.now) {
-            memory::give_back();
+        if self.trimming.is_due(bytes, held, is_short, self.now) && !memory::give_back() {
+            self.trimming.postpone(self.now);
         }
         match told {
             None => {}
