@@ -76,6 +76,11 @@ impl Outbox {
 
     /// Fills `into` with what is to be written next; returns how many it filled.
     pub fn chunks<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        self.chunks_within(usize::MAX, into)
+    }
+
+    /// The same, with so many bytes at most.
+    pub fn chunks_within<'a>(&'a self, mut bytes: usize, into: &mut [IoSlice<'a>]) -> usize {
         let gate = self.gates.as_ref().and_then(|gates| gates.front());
         let (end, most) = gate.map_or((self.bytes.len(), usize::MAX), |gate| {
             (gate.at, gate.splices)
@@ -86,17 +91,20 @@ impl Outbox {
         for splice in splices.take(most) {
             let payload = &splice.message.bytes()[splice.from..];
             for chunk in [&self.bytes[position..splice.at], payload] {
-                if filled == into.len() {
+                if filled == into.len() || bytes == 0 {
                     return filled;
                 }
                 if !chunk.is_empty() {
+                    let chunk = &chunk[..chunk.len().min(bytes)];
                     into[filled] = IoSlice::new(chunk);
                     filled += 1;
+                    bytes -= chunk.len();
                 }
             }
             position = splice.at;
         }
-        if filled < into.len() && position < end {
+        if filled < into.len() && position < end && bytes > 0 {
+            let end = end.min(position.saturating_add(bytes));
             into[filled] = IoSlice::new(&self.bytes[position..end]);
             filled += 1;
         }
@@ -279,14 +287,14 @@ mod tests {
         let mut all = Vec::new();
         while !outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); 3];
-            let filled = outbox.chunks(&mut slices);
-            let mut bytes: Vec<u8> = Vec::new();
-            slices[..filled]
-                .iter()
-                .for_each(|slice| bytes.extend_from_slice(slice));
-            let n = bytes.len().min(step);
-            all.extend_from_slice(&bytes[..n]);
-            outbox.advance(n);
+            let filled = outbox.chunks_within(step, &mut slices);
+            let before = all.len();
+            for slice in &slices[..filled] {
+                all.extend_from_slice(slice);
+            }
+            let bytes = all.len() - before;
+            assert!((1..=step).contains(&bytes), "{bytes} of {step}");
+            outbox.advance(bytes);
         }
         all
     }

@@ -12,6 +12,12 @@ use crate::transport::{Read, Transport, Written};
 /// Pieces of output offered to one write.
 const CHUNKS_A_WRITE: usize = 64;
 
+/// Bytes written in one turn, about, where many connections have much to be written: each gets
+/// its share, and the rest of it in the next turn. A thousand sockets that take a megabyte each
+/// would otherwise keep everybody waiting.
+const WRITE_TURN_BYTES: usize = 8 << 20;
+const LEAST_SHARE_BYTES: usize = 16 << 10;
+
 /// How long a connection that is to be closed may take its last output.
 const CLOSE_SECONDS: u64 = 5;
 
@@ -231,8 +237,9 @@ impl Reactor {
     pub(crate) fn write_dirty(&mut self) {
         self.collect_dirty();
         let mut dirty = std::mem::take(&mut self.connections.dirty);
+        let share = (WRITE_TURN_BYTES / dirty.len().max(1)).max(LEAST_SHARE_BYTES);
         for &id in &dirty {
-            self.write_connection(id);
+            self.write_connection(id, share);
         }
         dirty.clear();
         dirty.append(&mut self.connections.dirty);
@@ -252,7 +259,8 @@ impl Reactor {
         }
     }
 
-    fn write_connection(&mut self, id: ConnectionId) {
+    /// Writes so many bytes at most.
+    fn write_connection(&mut self, id: ConnectionId, share: usize) {
         let Some(connection) = self.connections.find(id) else {
             return;
         };
@@ -271,7 +279,7 @@ impl Reactor {
             return;
         }
         let mut chunks = [IoSlice::new(&[]); CHUNKS_A_WRITE];
-        let filled = outbox.chunks(&mut chunks);
+        let filled = outbox.chunks_within(share, &mut chunks);
         let written = connection.transport.write_vectored(&chunks[..filled]);
         let Ok(Written {
             count,
