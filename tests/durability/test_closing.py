@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.conformance.wire import Client, packets
 from tests.served_broker import ServedBroker
 
-MALFORMED_PACKET = 0x81
+PROTOCOL_ERROR = 0x82
 RESERVED_TYPE = b"\x00\x00"
 
 
@@ -20,4 +20,4 @@ def test_broker_says_what_is_on_disk_and_why_it_closes(tmp_path: Path) -> None:
             publish = packets.publish(5, "a", b"x", qos=1, packet_id=7, properties={})
             publisher.send(publish + RESERVED_TYPE)
             publisher.expect("PUBACK", packet_id=7, code=0)
-            publisher.expect("DISCONNECT", code=MALFORMED_PACKET)
+            publisher.expect("DISCONNECT", code=PROTOCOL_ERROR)
