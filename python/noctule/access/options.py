@@ -218,7 +218,7 @@ class AccessOptions(Options):
     """Rules in the form of Mosquitto's acl_file, looked at behind those written here; read again
     when it changes."""
 
-    groups: Annotated[dict[str, tuple[str, ...]], Field(strict=False)] = {}
+    groups: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = {}
     """Groups and their users, `operators = ["alice", "bob"]`."""
 
     rules: Annotated[tuple[Rule, ...], Field(strict=False)] = ()

@@ -1,4 +1,7 @@
-"""Every configuration in docs/listeners.md runs, and a client comes in by each of its listeners."""
+"""Every configuration in docs/listeners.md runs, and a client comes in by each of its listeners.
+
+So does the one that docs/access.md begins with.
+"""
 
 import re
 import tomllib
@@ -18,9 +21,11 @@ from noctule.config import Configuration, broker_of
 from tests.conformance.certificates import DAY, Authority
 from tests.integration.broker.wire import Connection
 
-PAGE = Path(__file__).parents[3] / "docs" / "listeners.md"
-TEXT = PAGE.read_text(encoding="utf-8")
-CONFIGURATIONS = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+DOCS = Path(__file__).parents[3] / "docs"
+TEXT = (DOCS / "listeners.md").read_text(encoding="utf-8")
+ACCESS = (DOCS / "access.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)
+CONFIGURATIONS = [*BLOCK.findall(TEXT), *BLOCK.findall(ACCESS)[:1]]
 CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
 HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 5 1883\r\n"
 
@@ -91,5 +96,5 @@ async def test_configuration_of_the_page_lets_its_clients_in(block: str, files: 
 def test_page_tells_of_every_scheme() -> None:
     schemes = get_args(Scheme)
     assert [each for each in schemes if f"| `{each}` |" not in TEXT] == []
-    used = {each.scheme for block in CONFIGURATIONS for each in read(block, PAGE.parent).listeners}
+    used = {each.scheme for block in CONFIGURATIONS for each in read(block, DOCS).listeners}
     assert used == set(schemes)
