@@ -26,6 +26,7 @@ mod redispatch;
 mod restore;
 mod retained;
 mod route;
+mod send;
 mod spill;
 mod subscribe;
 mod system;
