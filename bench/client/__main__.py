@@ -1,6 +1,6 @@
 """The Python clients side by side: CPU microseconds per message of 64 bytes.
 
-    python -m bench.client [--broker mosquitto|noctule | --port PORT] [--clients noctule,paho]
+    python -m bench.client [--broker noctule|mosquitto | --port PORT] [--clients noctule,paho]
                            [--repeat 3] [--json FILE] [--amqtt PYTHON]
 
 Each figure is the least of the repetitions, and counts the CPU of the client's process
@@ -138,7 +138,7 @@ def measure_program(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     broker = parser.add_mutually_exclusive_group()
-    broker.add_argument("--broker", choices=BROKERS, default="mosquitto")
+    broker.add_argument("--broker", choices=BROKERS, default="noctule")
     broker.add_argument("--port", type=int)
     parser.add_argument("--clients", default=",".join(CLIENTS))
     parser.add_argument("--repeat", type=int, default=3)
