@@ -16,6 +16,8 @@ CUTS ?= 1000
 BENCH ?=
 SECONDS ?= 3600
 TARGETS ?=
+COUNT ?= 1000000
+SEED ?= 1
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name Cargo.toml)
 PYTHON_SOURCES := python tools tests examples fuzz $(wildcard bench)
@@ -91,6 +93,9 @@ $(STAMPS)/fuzz: $(STAMPS)/dependencies
 
 fuzz: build $(STAMPS)/fuzz ## let the fuzzers run, each for SECONDS=3600, or those in TARGETS='codec …'; what is found is in build/fuzz
 	CARGO=$(CARGO) PATH="$$PWD/$(BIN):$$PATH" fuzz/run $(SECONDS) $(TARGETS)
+
+fuzz-seeded: ## many inputs near the corpus, unguided and quick, on all cores: TARGETS=worker COUNT=1000000 SEED=1
+	$(CARGO) run --release --quiet --package noctule-fuzzing --example seeded -- $(or $(TARGETS),worker) $(COUNT) $(SEED)
 
 test-python: build $(NODE_PEER) ## unit, integration and conformance tests; PYTEST='…' adds options
 	$(BIN)/python -m pytest $(PYTEST)
