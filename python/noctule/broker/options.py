@@ -90,7 +90,8 @@ class Limits(Options):
     """What happens when a session has no room for a message.
 
     `drop_oldest`: the oldest waiting message makes room. `drop_newest`: the message is dropped.
-    `reject`: its publisher is answered 0x97 and it goes to nobody. `disconnect`: the slow
+    `reject`: its publisher is answered 0x97 and it goes to nobody; what workers have taken
+    before they know that the queue is full is kept beyond the limit. `disconnect`: the slow
     subscriber is disconnected. Whatever is dropped is counted.
     """
 

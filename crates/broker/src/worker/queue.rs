@@ -18,7 +18,10 @@ impl Worker {
     pub(super) fn enqueue(&mut self, key: SessionKey, outbound: Outbound) {
         let policy = self.shared.options.limits.queue_full;
         let size = outbound.message.size() as u64;
-        while self.is_full(key, size) {
+        // Its publisher has been told that it is taken, perhaps by another worker, which
+        // did not know yet that this queue is full.
+        let is_promised = policy == QueueFull::Reject && outbound.qos != QoS::AtMostOnce;
+        while !is_promised && self.is_full(key, size) {
             if policy != QueueFull::DropOldest {
                 self.refuse_queueing(key, &outbound, policy);
                 return;
@@ -28,7 +31,6 @@ impl Worker {
                 return self.refuse_queueing(key, &outbound, policy);
             }
         }
-        let most = self.shared.options.limits.max_queued_messages as usize;
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
             return;
         };
@@ -41,11 +43,9 @@ impl Worker {
         }
         session.publish_status();
         let (is_connected, queued) = (session.connection.is_some(), session.waiting());
-        if policy == QueueFull::Reject && queued >= most {
-            self.shared.full.write().insert(key);
-        }
         counters.messages_stored.add(1);
         counters.messages_stored_bytes.add(size);
+        self.tell_room(key);
         if is_connected {
             self.suspect_queue(key, queued);
         }
@@ -98,13 +98,19 @@ impl Worker {
         counters
             .messages_stored_bytes
             .subtract(outbound.message.size() as u64);
-        self.made_room(key);
+        self.tell_room(key);
         Some(outbound)
     }
 
-    /// A message fewer waits for a session.
-    pub(super) fn made_room(&self, key: SessionKey) {
-        if self.shared.options.limits.queue_full == QueueFull::Reject {
+    /// Lets all workers know whether a session's queue has room, where publishers are told.
+    #[inline]
+    pub(super) fn tell_room(&self, key: SessionKey) {
+        if self.shared.options.limits.queue_full != QueueFull::Reject {
+            return;
+        }
+        if self.is_full(key, 1) {
+            self.shared.full.write().insert(key);
+        } else {
             self.shared.full.write().remove(&key);
         }
     }

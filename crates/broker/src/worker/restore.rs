@@ -403,6 +403,7 @@ impl Worker {
         counters
             .messages_stored_bytes
             .add(bytes + session.queued_bytes);
+        self.tell_room(key);
     }
 
     fn restore_timers(&mut self, key: SessionKey, elapsed_seconds: u64, now: Time) {

@@ -193,7 +193,7 @@ impl Worker {
         session.publish_status();
         // Their records stay for the store to put aside when it is opened again.
         for _ in 0..unreadable {
-            self.made_room(key);
+            self.tell_room(key);
             self.drop_for(key, "unreadable");
         }
         self.pump(key, now);
@@ -278,7 +278,7 @@ impl Worker {
             return;
         };
         let durable = session.durable;
-        self.made_room(key);
+        self.tell_room(key);
         let counters = &self.shared.counters[self.index];
         counters.messages_stored.subtract(1);
         match waiting {

@@ -330,6 +330,25 @@ fn the_oldest_make_room_on_the_disk_too() {
 }
 
 #[test]
+fn a_full_queue_is_full_after_a_crash_too() {
+    let mut house = House::with(1, |options| {
+        options.limits.queue_memory_bytes = 0;
+        options.limits.max_queued_messages = 8;
+        options.limits.queue_full = QueueFull::Reject;
+    });
+    twenty_wait(&mut house);
+    house.crash();
+    let publisher = house.enter("p", passing());
+    house.publish(publisher, "a/b", "more", QoS::AtLeastOnce);
+    house.commit();
+    assert!(matches!(
+        house.take(publisher)[..],
+        [Got::Ack(PacketType::Puback, _, 0x97)]
+    ));
+    assert_eq!(receive_all(&mut house, one_at_a_time()), numbers(0..8));
+}
+
+#[test]
 fn what_makes_room_while_it_is_read_is_not_delivered() {
     let mut house = House::with(1, |options| {
         options.limits.queue_memory_bytes = 0;

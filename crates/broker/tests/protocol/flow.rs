@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use noctule_broker::{Options, Policy, QueueFull, RateLimits};
-use noctule_packets::{PacketType, QoS, Version};
+use noctule_packets::{Packet, PacketType, Properties, Publish, QoS, Version};
 
 use crate::rig::{Got, Hello, Rig};
 
@@ -150,6 +150,89 @@ fn the_publisher_is_refused_where_the_policy_says_so() {
     assert_eq!(kept, ["1", "2", "3"]);
     assert_eq!(told, [0, 0, 0, 0x97, 0x97]);
     assert_eq!(rig.statistic("publish_dropped"), 0);
+}
+
+/// Five messages of QoS 1 in one go, from one worker to a queue of another.
+fn overflow_across_workers(set: impl FnOnce(&mut Options)) -> (Vec<String>, Vec<u8>) {
+    let mut rig = Rig::new(2, |options| {
+        options.limits.queue_full = QueueFull::Reject;
+        set(options);
+    });
+    let (name, other) = (rig.name_on(1, "c"), rig.name_on(0, "p"));
+    let client = rig.connect(&name, Hello::kept());
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let publisher = rig.connect(&other, Hello::default());
+    let mut bytes = Vec::new();
+    for (identifier, payload) in (1..).zip(["1", "2", "3", "4", "5"]) {
+        let publish = Publish {
+            dup: false,
+            qos: QOS_1,
+            retain: false,
+            topic: "a",
+            packet_identifier: identifier,
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        };
+        Packet::Publish(publish).encode(Version::V5, &mut bytes);
+    }
+    rig.send_bytes(publisher, &bytes);
+    rig.publish(publisher, "a", "6", QOS_1);
+    let told = rig.take(publisher).into_iter().map(|each| match each {
+        Got::Ack(PacketType::Puback, _, reason) => reason,
+        other => panic!("{other:?}"),
+    });
+    let told = told.collect();
+    assert_eq!(rig.dropped("queue_full"), 0);
+    let client = rig.connect(&name, Hello::kept());
+    (rig.take_payloads(client), told)
+}
+
+#[test]
+fn what_was_taken_before_another_worker_knew_of_the_full_queue_is_kept() {
+    let by_number = overflow_across_workers(|options| options.limits.max_queued_messages = 3);
+    let by_size = overflow_across_workers(|options| options.limits.max_queued_bytes = 1);
+    for (kept, told) in [by_number, by_size] {
+        assert_eq!(kept, ["1", "2", "3", "4", "5"]);
+        assert_eq!(told, [0, 0, 0, 0, 0, 0x97]);
+    }
+}
+
+#[test]
+fn an_overfull_queue_is_full_until_it_is_below_its_limit() {
+    let mut rig = Rig::new(1, |options| {
+        options.limits.queue_full = QueueFull::Reject;
+        options.limits.max_queued_bytes = 1_000;
+    });
+    let kept = Hello {
+        receive_maximum: 1,
+        ..Hello::kept()
+    };
+    let client = rig.connect("c", kept);
+    rig.listen(client, "a", QOS_1);
+    rig.cut(client);
+    let publisher = rig.connect("p", Hello::default());
+    let told = |rig: &mut Rig, payload: &str| {
+        rig.publish(publisher, "a", payload, QOS_1);
+        match rig.take(publisher)[..] {
+            [Got::Ack(PacketType::Puback, _, reason)] => reason,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(told(&mut rig, "1"), 0);
+    assert_eq!(told(&mut rig, &"2".repeat(2_000)), 0);
+    assert_eq!(told(&mut rig, "3"), 0x97);
+    let kept = Hello {
+        receive_maximum: 1,
+        ..Hello::kept()
+    };
+    let client = rig.connect("c", kept);
+    let first = rig.take_messages(client);
+    assert_eq!(first[0].payload, "1");
+    assert_eq!(told(&mut rig, "3"), 0x97);
+    rig.acknowledge(client, PacketType::Puback, first[0].identifier);
+    assert_eq!(rig.take_payloads(client), ["2".repeat(2_000)]);
+    assert_eq!(told(&mut rig, "3"), 0);
 }
 
 #[test]
