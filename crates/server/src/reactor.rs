@@ -169,10 +169,12 @@ impl Reactor {
         self.now = self.common.clock.now();
         self.dispatch();
         self.accept_connections();
+        // Before what connections say: a client that asks for something after a message to
+        // it has been acknowledged gets the message first.
+        self.handle_messages();
         if !self.is_held() {
             self.read_ready();
         }
-        self.handle_messages();
         self.handle_deadlines();
         self.hear_of_commits();
         self.perform_effects();
