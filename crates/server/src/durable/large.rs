@@ -14,7 +14,7 @@ use noctule_packets::{
 use noctule_store::{Observer, Store, StoreOptions, SubmitError, Writer};
 
 use super::{batch, open, wall_milliseconds};
-use crate::engine::make_posts;
+use crate::engine::life::make_posts;
 use crate::options::{Durability, ServerOptions};
 
 const RETAINED: usize = 1_000_000;
@@ -120,10 +120,7 @@ fn fill_queues(directory: &Path) {
     options.limits.queue_memory_bytes = 0;
     options.limits.max_queued_bytes = u64::MAX >> 1;
     let shared = Shared::durable(options, WORKERS, 7, wall_milliseconds());
-    let (store, recovery) =
-        Store::open(directory, StoreOptions::default(), Arc::new(Nobody)).unwrap();
-    drop(recovery);
-    let mut writer = store.writer(0);
+    let (store, mut writer) = new_store(directory);
     let mut workers = workers(&shared);
     for number in 0..QUEUES {
         let name = format!("sensor-{number:06}");
@@ -167,10 +164,7 @@ fn fill(directory: &Path) {
     let mut options = Options::default();
     options.system_topics_interval_seconds.0 = 0;
     let shared = Shared::durable(options, WORKERS, 7, wall_milliseconds());
-    let (store, recovery) =
-        Store::open(directory, StoreOptions::default(), Arc::new(Nobody)).unwrap();
-    drop(recovery);
-    let mut writer = store.writer(0);
+    let (store, mut writer) = new_store(directory);
     let mut workers = workers(&shared);
     for number in 0..SESSIONS {
         let name = format!("sensor-{number:06}");
@@ -192,6 +186,14 @@ fn fill(directory: &Path) {
     }
     hand_over(&mut workers, &mut writer, true);
     drop(store);
+}
+
+fn new_store(directory: &Path) -> (Store, Writer) {
+    let (store, recovery) =
+        Store::open(directory, StoreOptions::default(), Arc::new(Nobody)).unwrap();
+    drop(recovery);
+    let writer = store.writer(0);
+    (store, writer)
 }
 
 fn leave_session(worker: &mut Worker, name: &str, filter: &str) {
