@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from noctule.cli.config import config_option
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -32,15 +34,7 @@ def acl() -> None:
 @acl.command()
 @click.argument("action", type=click.Choice(["publish", "subscribe", "receive"]))
 @click.argument("topic")
-@click.option(
-    "-c",
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    metavar="FILE",
-    help="The broker's configuration, with its [access].",
-)
+@config_option("The broker's configuration, with its [access].", required=True)
 @click.option("--client", default="", metavar="ID", help="Client identifier.")
 @click.option("--user", metavar="NAME", help="User name; none: a client without one.")
 @click.option("--group", "groups", multiple=True, metavar="NAME", help="A group beside those of "

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from noctule.cli.config import config_option
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,14 +25,7 @@ KINDS = ("client", "user", "address")
 
 
 @click.group()
-@click.option(
-    "-c",
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The broker's configuration, with its data_dir.",
-)
+@config_option("The broker's configuration, with its data_dir.")
 @click.pass_context
 def bans(context: click.Context, file: Path | None) -> None:
     r"""Keep clients, users and addresses out of a broker, while it runs or not.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from noctule.cli.config import config_option
+
 if TYPE_CHECKING:
     from noctule.broker import Broker
     from noctule.config import Configuration
@@ -22,14 +24,7 @@ __all__ = ["serve"]
 
 
 @click.command()
-@click.option(
-    "-c",
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Configuration in TOML; `noctule config` prints one.",
-)
+@config_option("Configuration in TOML; `noctule config` prints one.")
 @click.option("--check", is_flag=True, help="Say whether the configuration is right, and end.")
 @click.option("--json", "as_json", is_flag=True, help="With --check: answer in JSON.")
 @click.option(

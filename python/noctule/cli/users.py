@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from noctule.cli.config import config_option
 from noctule.cli.passwd import asked_password
 
 if TYPE_CHECKING:
@@ -23,14 +24,7 @@ Result = TypeVar("Result")
 
 
 @click.group()
-@click.option(
-    "-c",
-    "--config",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The broker's configuration, with its data_dir and access.directory = true.",
-)
+@config_option("The broker's configuration, with its data_dir and access.directory = true.")
 @click.pass_context
 def users(context: click.Context, file: Path | None) -> None:
     r"""Make and change users, groups and rules of a broker, while it runs or not.
