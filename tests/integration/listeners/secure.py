@@ -4,12 +4,23 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 
 from tests.conformance.certificates import folder
 from tests.integration.broker.wire import Connection
 
-__all__ = ["SERVER", "SecureConnection", "outcome", "trusting"]
+__all__ = [
+    "BOTH",
+    "CERTIFICATES",
+    "SERVER",
+    "TLS_1_2",
+    "TLS_1_3",
+    "VERSIONS",
+    "SecureConnection",
+    "outcome",
+    "trusting",
+]
 
 CERTIFICATES = folder()
 SERVER = {
@@ -21,6 +32,9 @@ SERVER = {
 """A listener of 127.0.0.1 and localhost with a certificate."""
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+VERSIONS = (TLS_1_2, TLS_1_3)
+BOTH = pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+"""Has a test run once with each version, as its `version`."""
 
 
 def trusting(

@@ -16,15 +16,13 @@ from noctule.access import Access, Peer
 from noctule.broker import Broker
 from tests.conformance.certificates import DAY, Authority
 from tests.integration.listeners.secure import (
+    BOTH,
     SERVER,
-    TLS_1_2,
-    TLS_1_3,
+    VERSIONS,
     SecureConnection,
     outcome,
     trusting,
 )
-
-BOTH = pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ async def test_resumed_session_keeps_its_name_until_the_certificate_ends(offices
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     offices.issue("brief", ends)
     access = Access(links=[Peer()])
-    contexts = {version: offices.shows("brief", version) for version in (TLS_1_2, TLS_1_3)}
+    contexts = {version: offices.shows("brief", version) for version in VERSIONS}
     sessions: dict[ssl.TLSVersion, ssl.SSLSession | None] = dict.fromkeys(contexts)
     listener = offices.listener("required")
     async with Broker(listeners=[listener], authenticator=access) as broker:

@@ -12,6 +12,7 @@ from noctule.broker import Broker
 from tests.conformance.certificates import DAY, Authority
 from tests.integration.broker.wire import Connection, connect
 from tests.integration.listeners.secure import (
+    BOTH,
     SERVER,
     TLS_1_2,
     TLS_1_3,
@@ -19,8 +20,6 @@ from tests.integration.listeners.secure import (
     outcome,
     trusting,
 )
-
-BOTH = pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3], ids=["1.2", "1.3"])
 
 
 @pytest.fixture(scope="module")
