@@ -1,6 +1,7 @@
 """Brokers for the tests that need a running one."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -9,6 +10,12 @@ import pytest
 from tests.served_broker import ServedBroker
 
 BrokerStarter = Callable[..., ServedBroker]
+
+
+def pytest_configure() -> None:
+    """A shell lets what it runs in the background ignore Ctrl-C, and all that this starts too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
