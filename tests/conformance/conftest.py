@@ -5,6 +5,7 @@
     dial      makes clients that have not sent CONNECT yet
     version   the protocol level; a test that asks for it runs at 3, 4 and 5
     topic     a topic name that no other test uses
+    stopwatch starts one that a busy machine does not make late
 
 Markers: `statement(list, id, ...)` names the normative statements a test is about (list
 is MQTT311 or MQTT5); `broker(limits={...}, protocol={...}, ...)` asks for options;
@@ -22,6 +23,7 @@ import pytest
 
 from tests.conformance.brokers import Broker, Brokers, NotOfferedError, Options
 from tests.conformance.wire import Client
+from tests.stopwatch import Stopwatch
 
 VERSION_NAMES = {3: "3.1", 4: "3.1.1", 5: "5.0"}
 # The protocol level at which a test that runs at several speaks for each list.
@@ -138,6 +140,12 @@ def connect_to(brokers: Brokers, clients: list[Client]) -> Callable[..., Callabl
             pytest.skip(str(reason))
 
     return connect_to
+
+
+@pytest.fixture
+def stopwatch(broker: Broker) -> Callable[[], Stopwatch]:
+    """Starts a stopwatch for what the broker may take no longer than so long."""
+    return lambda: Stopwatch(broker.pid)
 
 
 @pytest.fixture

@@ -21,36 +21,37 @@ def test_pingreq_is_answered(connect, version):
 
 @statement("MQTT311", "MQTT-3.1.2-24", "MQTT-3.1.2-8")
 @statement("MQTT5", "MQTT-3.1.2-22", "MQTT-3.2.2-22", "MQTT-3.1.2-8")
-def test_silent_client_is_cut_after_one_and_a_half_keep_alives(connect, version, topic):
+def test_silent_client_is_cut_after_one_and_a_half_keep_alives(connect, stopwatch, version, topic):
     watcher = connect(version)
     watcher.subscribe(topic)
     client = connect(version, keep_alive=2, will=Will(topic, b"silent"))
     assert "server_keep_alive" not in client.connack.properties
-    begin = time.monotonic()
+    begin, running = time.monotonic(), stopwatch()
     client.expect_disconnect(KEEP_ALIVE_TIMEOUT)
-    assert 2.9 <= time.monotonic() - begin <= 4.2
+    assert time.monotonic() - begin >= 2.9
+    assert running.seconds() <= 4.2
     watcher.expect_message(topic, b"silent")
 
 
 @statement("MQTT311", "MQTT-3.1.2-24")
 @statement("MQTT5", "MQTT-3.1.2-22")
 def test_any_packet_keeps_the_connection(connect, version, topic, elapse):
-    client = connect(version, keep_alive=1)
+    client = connect(version, keep_alive=2)
     for exchange in (client.ping, lambda: client.publish(topic, b"", 1), client.ping):
-        elapse(1.2)
+        elapse(1.8)
         exchange()
     client.expect_disconnect(KEEP_ALIVE_TIMEOUT)
 
 
 @statement("MQTT311", "MQTT-3.1.2-24")
 @statement("MQTT5", "MQTT-3.1.2-22")
-def test_packets_from_the_server_do_not_count(connect, version, topic):
+def test_packets_from_the_server_do_not_count(connect, stopwatch, version, topic):
     client = connect(version, keep_alive=1)
     client.subscribe(topic)
-    publisher, begin = connect(version), time.monotonic()
+    publisher, running = connect(version), stopwatch()
     publisher.publish(topic, b"tick")
     while (packet := client.receive()) is not None and packet.type == "PUBLISH":
-        assert time.monotonic() - begin < 4
+        assert running.seconds() < 4
         time.sleep(0.05)
         publisher.publish(topic, b"tick")
     assert packet is None if version < 5 else packet.code == KEEP_ALIVE_TIMEOUT

@@ -51,21 +51,22 @@ def everything(client):
 
 
 @limits(connect_timeout_seconds=1)
-def test_silent_connection_is_closed_without_connack(dial):
-    client, begin = dial(), time.monotonic()
-    client.expect_close()
-    assert 0.9 <= time.monotonic() - begin <= 2.5
+def test_silent_connection_is_closed_without_connack(dial, stopwatch):
+    begin, running = time.monotonic(), stopwatch()
+    dial().expect_close()
+    assert time.monotonic() - begin >= 0.9
+    assert running.seconds() <= 2.5
 
 
 @limits(connect_timeout_seconds=1)
-def test_connect_time_runs_from_accept_not_from_the_last_byte(dial):
-    client, begin = dial(), time.monotonic()
+def test_connect_time_runs_from_accept_not_from_the_last_byte(dial, stopwatch):
+    client, running = dial(), stopwatch()
     whole = wire.connect(5, client.client_id)
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         for at in range(len(whole)):
             client.send(whole[at : at + 1])
             time.sleep(0.2)
-    assert time.monotonic() - begin <= 3
+    assert running.seconds() <= 3
 
 
 @limits(connect_timeout_seconds=1)
@@ -410,7 +411,7 @@ def _arrivals(watcher, topic, until):
 
 def _held_back_or_cut(publisher):
     publisher.send(wire.PINGREQ)
-    answer = publisher.receive(timeout=15)
+    answer = publisher.receive()
     assert answer is not None
     assert answer.type == "PINGRESP" or (answer.type, answer.code) == ("DISCONNECT", RATE_TOO_HIGH)
 
@@ -440,12 +441,12 @@ def test_bytes_out_by_second_are_limited_and_none_of_qos_1_lost(connect, topic):
 
 
 @limits(max_messages_per_second_in=20)
-def test_rate_of_one_client_does_not_slow_another(connect, topic):
+def test_rate_of_one_client_does_not_slow_another(connect, stopwatch, topic):
     busy, calm = connect(5), connect(5)
     busy.send(wire.publish(5, topic, b"x") * 100)
-    begin = time.monotonic()
+    running = stopwatch()
     calm.publish(topic, b"", 1)
-    assert time.monotonic() - begin < 0.5
+    assert running.seconds() < 0.5
 
 
 # A reader that does not read

@@ -81,7 +81,7 @@ async def test_events_tell_what_happened():
         while not seen:
             await asyncio.to_thread(knock, broker.port)
         await asyncio.to_thread(play, broker.port)
-    await asyncio.wait_for(watching, 5)
+    await asyncio.wait_for(watching, 30)
     told = [(event["kind"], event.get("client")) for event in seen]
     for kind in ("connected", "subscribed", "disconnected", "unsubscribed"):
         assert (kind, "watched") in told

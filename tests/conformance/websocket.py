@@ -26,7 +26,7 @@ class WebSocket:
         headers: Iterable[str] = (),
         ahead: bytes = b"",
     ) -> None:
-        self.socket = socket.create_connection(address, timeout=5)
+        self.socket = socket.create_connection(address, timeout=30)
         self.socket.sendall(ahead)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(os.urandom(16)).decode()

@@ -112,7 +112,7 @@ class Soak:
         """Raises AssertionError where a promise was broken."""
         limits = {"max_session_expiry_seconds": 5}
         broker = brokers.start(Options.of(limits=limits))
-        witness = Witness(broker.address)
+        witness = Witness(broker.address, broker.pid)
         crowds = [Crowd(broker.address, self.seed + at) for at in range(2)]
         try:
             for crowd in crowds:

@@ -59,7 +59,7 @@ def siege(
     except NotOfferedError as reason:
         pytest.skip(str(reason))
     if broker.pid not in witnesses:
-        witnesses[broker.pid] = Witness(broker.address)
+        witnesses[broker.pid] = Witness(broker.address, broker.pid)
     witness = witnesses[broker.pid]
     with besieged(broker, witness, clients) as siege:
         yield siege

@@ -15,13 +15,14 @@ from tests.conformance.certificates import client_context
 from tests.conformance.conftest import connecter, dialler, unique
 from tests.conformance.wire import Client
 from tests.hostile.witness import Witness
+from tests.stopwatch import Stopwatch
 
 __all__ = ["SOAK", "Siege", "besieged", "size"]
 
 SOAK = bool(os.environ.get("NOCTULE_SOAK"))
-# Of the 99th percentile; a loaded test machine may be given more.
+# Of the 99th percentile, without what the machine keeps the processes waiting for.
 MAX_DELAY_MILLISECONDS = float(os.environ.get("NOCTULE_HOSTILE_DELAY_MILLISECONDS", "250"))
-RECOVERY_SECONDS = 10.0
+RECOVERY_SECONDS = 20.0
 MAX_GROWTH_BYTES = 32 << 20
 MAX_GROWTH_SHARE = 0.2
 MAX_LOG_LINES_PER_SECOND = 20
@@ -79,6 +80,10 @@ class Siege:
     def unique(self) -> str:
         return unique()
 
+    def stopwatch(self) -> Stopwatch:
+        """For what the broker may take no longer than so long."""
+        return Stopwatch(self.broker.pid)
+
     def dial_tls(self) -> Client:
         """A socket to the TLS listener, on which nothing has been said."""
         client = Client(self.broker.addresses["tls"])
@@ -105,7 +110,7 @@ def check_witness(witness: Witness) -> None:
     report = witness.report()
     assert report.published > 0, report
     assert (report.lost, report.twice, report.disordered) == (0, 0, 0), report
-    assert report.percentile_99 <= MAX_DELAY_MILLISECONDS, report
+    assert report.own_percentile_99 <= MAX_DELAY_MILLISECONDS, report
 
 
 def check_bounded(broker: Broker, before: Measure) -> None:

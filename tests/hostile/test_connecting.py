@@ -26,28 +26,29 @@ def reset(connection):
 
 @hostile("A1")
 def test_silence(siege):
-    client, begin = siege.dial(), time.monotonic()
-    client.expect_close()
-    assert 1.5 <= time.monotonic() - begin <= 4
+    begin, stopwatch = time.monotonic(), siege.stopwatch()
+    siege.dial().expect_close()
+    assert time.monotonic() - begin >= 1.5
+    assert stopwatch.seconds() <= 4
 
 
 @hostile("A2", "A3")
 def test_slow_loris_in_numbers(siege):
     whole = wire.connect(4, "slow-loris" * 10)
     attackers = [siege.dial(4) for _ in range(size(300, 2_000))]
-    begin = time.monotonic()
+    stopwatch = siege.stopwatch()
     for at in range(20):
         for attacker in attackers:
             with contextlib.suppress(OSError):
                 attacker.send(whole[at : at + 1])
         if at % 5 == 0:
-            knock = time.monotonic()
+            knock = siege.stopwatch()
             siege.connect(4).disconnect()
-            assert time.monotonic() - knock < 1
+            assert knock.seconds() < 1
         time.sleep(0.1)
     for attacker in attackers:
-        attacker.expect_close(timeout=10)
-    assert time.monotonic() - begin < 8
+        attacker.expect_close()
+    assert stopwatch.seconds() < 8
 
 
 @hostile("A4")
@@ -152,17 +153,17 @@ FOREIGN = {
 @hostile("A11")
 @pytest.mark.parametrize("name", FOREIGN)
 def test_another_protocol(siege, name):
-    client, begin = siege.dial(), time.monotonic()
+    client, stopwatch = siege.dial(), siege.stopwatch()
     client.send(FOREIGN[name])
     with contextlib.suppress(OSError):
         client.expect_close()
-    assert time.monotonic() - begin < 1, "closed by the time-out, not by the impossible byte"
+    assert stopwatch.seconds() < 1, "closed by the time-out, not by the impossible byte"
 
 
 @hostile("A12")
 @pytest.mark.broker(listeners=("websocket",))
 def test_mqtt_on_the_websocket_port(siege):
-    connection = socket.create_connection(siege.broker.addresses["websocket"], timeout=5)
+    connection = socket.create_connection(siege.broker.addresses["websocket"], timeout=30)
     connection.sendall(wire.connect(4, "lost"))
     answer = connection.recv(100)
     assert not answer or b"400" in answer
@@ -173,7 +174,7 @@ def test_mqtt_on_the_websocket_port(siege):
 @pytest.mark.broker(listeners=("tls",))
 @pytest.mark.parametrize("name", ["mqtt", *(name for name in FOREIGN if name != "tls")])
 def test_plain_bytes_on_the_tls_port(siege, name):
-    plain, begin = Client(siege.broker.addresses["tls"]), time.monotonic()
+    plain, stopwatch = Client(siege.broker.addresses["tls"]), siege.stopwatch()
     siege.clients.append(plain)
     plain.send(FOREIGN.get(name) or wire.connect(5, "plain"))
     answer = b""
@@ -181,7 +182,7 @@ def test_plain_bytes_on_the_tls_port(siege, name):
         while received := plain.socket.recv(1_000):
             answer += received
     assert answer[:1] in (b"", b"\x15"), "only an alert may come"
-    assert time.monotonic() - begin < 1, "closed by the time-out, not by the impossible byte"
+    assert stopwatch.seconds() < 1, "closed by the time-out, not by the impossible byte"
 
 
 @hostile("A13")
@@ -190,22 +191,23 @@ def test_plain_bytes_on_the_tls_port(siege, name):
 def test_handshakes_stopped_half_way_in_numbers(siege, part):
     hello = client_hello()
     address = siege.broker.addresses["tls"]
-    begin = time.monotonic()
+    begin, stopwatch = time.monotonic(), siege.stopwatch()
     attackers = []
     for at in range(size(300, 2_000)):
         attackers.append(Client(address))
         attackers[-1].send(hello if part == "hello" else hello[: len(hello) // 2])
         if at % 100 == 0:
-            knock = time.monotonic()
+            knock = siege.stopwatch()
             siege.connect_tls().ping()
-            assert time.monotonic() - knock < 1
+            assert knock.seconds() < 1
     siege.clients += attackers
     siege.connect_tls().publish("a13", b"", 1)
     for attacker in attackers:
         with contextlib.suppress(ConnectionResetError):
             while attacker.socket.recv(65_536):
                 pass
-    assert 1.5 <= time.monotonic() - begin <= size(4, 20)
+    assert time.monotonic() - begin >= 1.5
+    assert stopwatch.seconds() <= size(4, 20)
 
 
 def client_hello():
@@ -287,12 +289,12 @@ def test_auth_out_of_place(siege):
 @hostile("A19")
 def test_properties_in_bulk(siege):
     for count, section in ((65_000, b"\x26\x00\x00\x00\x00"), (20_000, b"\x26\x00\x01a\x00\x01b")):
-        client, begin = siege.dial(), time.monotonic()
+        client, stopwatch = siege.dial(), siege.stopwatch()
         client.send_connect(properties=section * count)
         with contextlib.suppress(OSError):
             answer = client.receive()
             assert answer is None or answer.code in (TOO_LARGE, 0x97, PROTOCOL_ERROR, 0)
-        assert time.monotonic() - begin < 1
+        assert stopwatch.seconds() < 1
 
 
 @hostile("A19")
@@ -400,9 +402,9 @@ def test_take_over_of_a_stalled_connection(siege, client_id, topic):
     for _ in range(200):
         publisher.publish(topic, b"x" * 50_000)
     publisher.ping()
-    begin = time.monotonic()
+    stopwatch = siege.stopwatch()
     siege.connect(5, client_id, persistent=True).ping()
-    assert time.monotonic() - begin < 0.5
+    assert stopwatch.seconds() < 0.5
 
 
 @hostile("A25")
@@ -419,7 +421,7 @@ def test_connect_flood(siege, end):
         else:
             connection.close()
     for connection in half_closed:
-        connection.settimeout(5)
+        connection.settimeout(30)
         assert connection.recv(1) == b""
         connection.close()
     siege.connect().ping()

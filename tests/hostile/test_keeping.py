@@ -103,19 +103,19 @@ def test_will_delay_and_session_expiry(siege, topic):
     watcher = siege.watch(topic)
     forever = {"will_delay_interval": 0xFFFF_FFFF}
     siege.connect(
-        5, session_expiry_interval=1, will=Will(topic, b"by expiry", properties=forever)
+        5, session_expiry_interval=3, will=Will(topic, b"by expiry", properties=forever)
     ).cut()
     siege.connect(5, will=Will(topic, b"at once", properties=forever)).cut()
     back = siege.connect(
         5,
         session_expiry_interval=60,
-        will=Will(topic, b"never", properties={"will_delay_interval": 1}),
+        will=Will(topic, b"never", properties={"will_delay_interval": 3}),
     )
     back.cut()
     siege.connect(5, back.client_id, persistent=True)
-    watcher.expect_message(topic, b"at once", timeout=0.8)
-    watcher.expect_message(topic, b"by expiry", timeout=2.5)
-    time.sleep(0.5)
+    watcher.expect_message(topic, b"at once")
+    watcher.expect_message(topic, b"by expiry")
+    time.sleep(1)
     watcher.expect_nothing()
 
 
@@ -175,10 +175,10 @@ def test_clean_session_flip_flop(siege, client_id, topic):
 
 @hostile("D11")
 def test_keep_alives_at_their_edges(siege):
-    late = siege.connect(5, keep_alive=1)
+    late = siege.connect(5, keep_alive=4)
     others = [siege.connect(5, keep_alive=65_535), siege.connect(5, keep_alive=0)]
     for _ in range(2):
-        time.sleep(1.35)
+        time.sleep(4.2)
         late.ping()
     for client in others:
         client.ping()

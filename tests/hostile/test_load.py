@@ -166,7 +166,7 @@ def figures():
 def test_load_is_held(siege, attack, quick, full, figures):
     """The fixture checks the four conditions behind it; a witness of its own gives the figures."""
     count = size(quick, full)
-    witness = Witness(siege.broker.address, "load")
+    witness = Witness(siege.broker.address, siege.broker.pid, "load")
     try:
         time.sleep(QUIET_SECONDS)
         before, begin = witness.report(), time.monotonic()

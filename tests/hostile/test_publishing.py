@@ -52,7 +52,7 @@ def test_topics_as_long_and_deep_as_can_be(siege):
     publisher = siege.connect()
     watcher = siege.watch("#", qos=0)
     for name in ("t" * 65_535, "/" * 65_535, "a/" * 32_767 + "a"):
-        begin = time.monotonic()
+        stopwatch = siege.stopwatch()
         for _ in range(size(20, 10_000)):
             with contextlib.suppress(OSError):
                 publisher.send_publish(name, b"")
@@ -63,7 +63,7 @@ def test_topics_as_long_and_deep_as_can_be(siege):
         if answer is None or answer.type == "DISCONNECT":
             assert answer is None or answer.code in (TOPIC_NAME_INVALID, 0x97, TOO_LARGE)
             publisher = siege.connect()
-        assert time.monotonic() - begin < 2
+        assert stopwatch.seconds() < 2
 
 
 @hostile("B4")

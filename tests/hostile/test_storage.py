@@ -48,7 +48,7 @@ def serving(data, **environment):
 @contextmanager
 def witnessed(broker, clients):
     """The four conditions on a broker of the test's own."""
-    witness = Witness(broker.address)
+    witness = Witness(broker.address, broker.pid)
     try:
         with besieged(broker, witness, clients) as siege:
             yield siege

@@ -53,10 +53,10 @@ def test_subscription_bomb(siege, topic):
     for depth in range(levels):
         client.subscribe("+/" * depth + "#", qos=0)
     publisher, name = siege.connect(), "/".join(["bomb"] * levels)
-    begin = time.monotonic()
+    stopwatch = siege.stopwatch()
     publisher.publish(name, b"x")
     publisher.ping()
-    assert time.monotonic() - begin < 0.25
+    assert stopwatch.seconds() < 0.25
     client.expect_message(name, b"x")
     copies = 1
     client.send(wire.PINGREQ)
@@ -83,14 +83,13 @@ def test_pathological_matching(siege):
         filters = [("+/" * n + "#", 0) for n in range(max(1, depth // 2), depth)]
         client.send(wire.subscribe(5, 1, filters))
         client.expect("SUBACK")
-        client.socket.settimeout(1)
         if at % 10 == 0:
             client.ping()
     publisher, name = siege.connect(), "/".join(["a"] * (depth // 2 - 1))
-    begin = time.monotonic()
+    stopwatch = siege.stopwatch()
     for _ in range(20):
         publisher.publish(name, b"", 1)
-    assert (time.monotonic() - begin) / 20 < 0.05
+    assert stopwatch.seconds() / 20 < 0.05
 
 
 @hostile("C5")
@@ -104,9 +103,9 @@ def test_very_many_subscriptions(siege, topic):
         assert set(codes) <= {1, QUOTA_EXCEEDED}
         refused += codes.count(QUOTA_EXCEEDED)
     client.cut()
-    begin = time.monotonic()
+    stopwatch = siege.stopwatch()
     siege.connect().publish(topic, b"", 1)
-    assert time.monotonic() - begin < 0.25
+    assert stopwatch.seconds() < 0.25
 
 
 @hostile("C6")
@@ -178,7 +177,8 @@ def test_share_group_whose_members_die_in_mid_flight(siege, topic):
     for member in dead:
         member.cut()
     got, counts = set(), [0] * len(living)
-    for _ in range(200):
+    deadline = time.monotonic() + 30
+    while len(got) < total and time.monotonic() < deadline:
         for at, member in enumerate(living):
             member.send(wire.PINGREQ)
             while (packet := member.receive()).type == "PUBLISH":
@@ -186,8 +186,6 @@ def test_share_group_whose_members_die_in_mid_flight(siege, topic):
                 assert packet.payload not in got
                 got.add(packet.payload)
                 counts[at] += 1
-        if len(got) == total:
-            break
     assert len(got) == total
     assert max(counts) <= 3 * max(1, min(counts))
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import selectors
 import signal
 import socket
 import ssl
@@ -36,10 +37,11 @@ def vanish(client):
 def test_host_vanishes(siege, version, topic):
     keep_alive, watcher = size(2, 10), siege.watch(topic)
     client = siege.connect(version, keep_alive=keep_alive, will=Will(topic, b"vanished"))
-    begin = time.monotonic()
+    begin, stopwatch = time.monotonic(), siege.stopwatch()
     vanish(client)
-    watcher.expect("PUBLISH", timeout=keep_alive * 1.5 + 2, payload=b"vanished")
-    assert keep_alive <= time.monotonic() - begin <= keep_alive * 1.5 + 1
+    watcher.expect("PUBLISH", payload=b"vanished")
+    assert time.monotonic() - begin >= keep_alive
+    assert stopwatch.seconds() <= keep_alive * 1.5 + 1
 
 
 @hostile("E2")
@@ -59,8 +61,8 @@ def test_subscriber_stops_reading(siege, topic, reads):
     stalled.connect(will=Will(f"{topic}/end", b"cut"))
     stalled.subscribe(topic)
     watcher, reader, publisher = siege.watch(f"{topic}/end"), siege.watch(topic), siege.connect()
-    before, begin, sent = siege.broker.resident_bytes(), time.monotonic(), 0
-    read_at = begin
+    before, stopwatch, sent = siege.broker.resident_bytes(), siege.stopwatch(), 0
+    read_at = time.monotonic()
     while not watcher.has_packet():
         for _ in range(10):
             publisher.publish(topic, b"%d " % sent + b"x" * 10_000)
@@ -71,7 +73,7 @@ def test_subscriber_stops_reading(siege, topic, reads):
         if reads and time.monotonic() - read_at > 1:
             stalled.socket.recv(1)
             read_at = time.monotonic()
-        assert time.monotonic() - begin < 10, "the stalled connection is put up with for ever"
+        assert stopwatch.seconds() < 10, "the stalled connection is put up with for ever"
         assert siege.broker.resident_bytes() - before < 16 << 20
         time.sleep(0.005)
     watcher.expect_message(payload=b"cut")
@@ -104,9 +106,9 @@ def test_pipelined_messages_leave_others_their_turn(siege):
             with contextlib.suppress(BlockingIOError):
                 rest = memoryview(flood)[sent[at] % len(packet) :]
                 sent[at] += attacker.socket.send(rest, socket.MSG_DONTWAIT)
-        begin = time.monotonic()
+        stopwatch = siege.stopwatch()
         other.ping()
-        slowest = max(slowest, time.monotonic() - begin)
+        slowest = max(slowest, stopwatch.seconds())
     assert sum(sent.values()) > len(attackers) << 20
     assert slowest < 0.25, slowest
 
@@ -229,15 +231,15 @@ def test_websocket_ping_flood(siege, websocket):
     ids=["no-key", "other-path", "post", "many-headers", "endless-line"],
 )
 def test_websocket_handshakes_that_are_none(siege, head):
-    connection = socket.create_connection(siege.broker.addresses["websocket"], timeout=5)
-    answer, begin = b"", time.monotonic()
+    connection = socket.create_connection(siege.broker.addresses["websocket"], timeout=30)
+    answer, stopwatch = b"", siege.stopwatch()
     with contextlib.suppress(OSError):
         connection.sendall(head.encode())
         while received := connection.recv(65_536):
             answer += received
     connection.close()
     assert b" 101 " not in answer
-    assert time.monotonic() - begin < 1
+    assert stopwatch.seconds() < 1
 
 
 @hostile("E7")
@@ -269,7 +271,6 @@ def test_websocket_messages_that_grow_a_thousandfold(siege, topic, bomb):
         packed = compress.compress(streams[bomb]) + compress.flush(zlib.Z_SYNC_FLUSH)[:-4]
         if bomb == "garbage":
             packed = os.urandom(1 << 16)
-        one.socket.settimeout(2)
         with contextlib.suppress(OSError):  # cut in the middle
             for at in range(0, len(packed), 60_000):
                 opcode = CONTINUATION if at else 0x40 | BINARY
@@ -397,7 +398,10 @@ def client_hello(server_name=None):
 
 
 @hostile("E8")
-@pytest.mark.broker(listeners=("tls",), limits={"max_connections_per_address": 50})
+@pytest.mark.broker(
+    listeners=("tls",),
+    limits={"max_connections_per_address": 50, "connect_timeout_seconds": 600},
+)
 def test_tls_handshakes_of_one_address_are_bounded(siege):
     """Others (here the witness, which is there already) keep what they have."""
     hello, refused = client_hello(), 0
@@ -406,7 +410,6 @@ def test_tls_handshakes_of_one_address_are_bounded(siege):
         siege.clients.append(client)
         with contextlib.suppress(OSError):
             client.send(hello)
-            client.socket.settimeout(0.5)
             refused += client.socket.recv(1) == b""
             continue
         refused += 1
@@ -458,10 +461,11 @@ def test_proxy_header_where_none_is_expected(siege, header):
 def own_siege(clients):
     """A siege of a broker that is the test's own: it may be starved, told and stopped."""
     try:
-        broker = brokers.start(Options())
+        # No time-out may do the work.
+        broker = brokers.start(Options.of(limits={"connect_timeout_seconds": 600}))
     except brokers.NotOfferedError as reason:
         pytest.skip(str(reason))
-    witness = Witness(broker.address)
+    witness = Witness(broker.address, broker.pid)
     try:
         with besieged(broker, witness, clients) as siege:
             yield siege
@@ -478,21 +482,16 @@ def test_out_of_descriptors(own_siege):
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (siege.broker.descriptors() + room, limits[1]))
     connections = [socket.create_connection(siege.broker.address) for _ in range(room + 200)]
+    await_closed(connections, 100)
     spent = processor_seconds(pid)
     begin = time.monotonic()
-    waiting, refused = set(connections), 0
-    while refused < 100 and time.monotonic() < begin + 10:
-        closed = {connection for connection in waiting if is_closed(connection)}
-        waiting -= closed
-        refused += len(closed)
-    assert refused >= 100, refused
     time.sleep(0.5)
     share = (processor_seconds(pid) - spent) / (time.monotonic() - begin)
     assert share < 0.6, f"accept spins: {share:.0%} of a processor"
     for connection in connections:
         connection.close()
     resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while True:
         with contextlib.suppress(ClosedError, OSError):
             siege.connect().ping()
@@ -500,15 +499,19 @@ def test_out_of_descriptors(own_siege):
         assert time.monotonic() < deadline, "nobody is let in again"
 
 
-def is_closed(connection):
-    """Whether the broker has closed it, or does so at once."""
-    connection.settimeout(0.02)
-    try:
-        return connection.recv(1) == b""
-    except TimeoutError:
-        return False
-    except ConnectionResetError:
-        return True
+def await_closed(connections, count):
+    """Wait until the broker, which has nothing to say, has closed so many of these."""
+    deadline, closed = time.monotonic() + 30, 0
+    with selectors.DefaultSelector() as waiting:
+        for connection in connections:
+            waiting.register(connection, selectors.EVENT_READ)
+        while closed < count:
+            assert time.monotonic() < deadline, f"{closed} of {count} are closed"
+            for key, _ in waiting.select(1):
+                with contextlib.suppress(ConnectionResetError):
+                    assert key.fileobj.recv(1) == b""
+                waiting.unregister(key.fileobj)
+                closed += 1
 
 
 def processor_seconds(pid):
@@ -553,7 +556,7 @@ def test_termination_under_load_keeps_what_was_acknowledged(tmp_path, clients, t
             acknowledged += packet.code == 0
         assert packet is None or packet.code == SHUTTING_DOWN
         idle.expect_disconnect(SHUTTING_DOWN)
-        assert broker.process.wait(10) == 0
+        assert broker.process.wait(30) == 0
     finally:
         broker.stop()
     broker = brokers.start(Options(), *arguments)

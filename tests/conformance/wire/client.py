@@ -17,7 +17,7 @@ from . import codec, packets
 from .codec import Properties, Reader, WireError
 from .packets import Packet, Will
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 30.0
 RECEIVE_BYTES = 65_536
 
 
