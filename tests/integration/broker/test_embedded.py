@@ -10,7 +10,7 @@ from noctule.broker import BrokerError, ExposedListenerError, Limits, StartError
 from tests.integration.broker.wire import Connection, publish
 
 LOCAL = "mqtt://127.0.0.1:0"
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 def exchange(port: int, payload: bytes) -> bytes:

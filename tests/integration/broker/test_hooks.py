@@ -25,7 +25,7 @@ from noctule.broker import (
     SubscribeRequest,
 )
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 
 def new_broker(**options: object) -> Broker:

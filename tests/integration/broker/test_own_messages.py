@@ -8,7 +8,7 @@ import pytest
 
 from noctule.broker import Broker, TappedMessage
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 
 def new_broker(data_dir: Path | None = None) -> Broker:

@@ -14,7 +14,7 @@ from noctule.broker import Broker, PluginError
 from noctule.config import broker_of, load_options
 
 ROOT = Path(__file__).parents[3]
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 
 def new_broker(*plugins: object) -> Broker:

@@ -49,7 +49,7 @@ async def test_what_is_in_the_outbox_arrives_although_the_program_is_killed(
             outbox = str(tmp_path / "outbox")
             kept += await run(broker.url, outbox, str(number), "200", topic, kill_after=kill_after)
         await client.publish(topic, "end", qos=2)
-        while (message := await messages.next(10)).text != "end":
+        while (message := await messages.next(30)).text != "end":
             got.append(message.text)
     assert set(kept) <= set(got)
     exactly_once = [text for text in got if int(text.split(":")[1]) % 2]

@@ -43,7 +43,7 @@ def test_example_does_what_it_says(broker: RunningBroker, name: str) -> None:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=30,
+        timeout=60,
         check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8"},
     )

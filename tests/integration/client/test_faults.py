@@ -89,11 +89,11 @@ async def run(broker: RunningBroker, topic: str, seed: int) -> None:
         seen_up: list[int] = []
         try:
             while len(set(seen_up)) < MESSAGES:
-                seen_up.append(int((await seen.next(10)).text))
+                seen_up.append(int((await seen.next(30)).text))
         except TimeoutError:
             check("published", seen_up)
         await witness.publish(up, "end", qos=2)
-        while (message := await seen.next(10)).text != "end":
+        while (message := await seen.next(30)).text != "end":
             seen_up.append(int(message.text))
         check("published", seen_up)
 

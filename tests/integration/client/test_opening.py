@@ -55,7 +55,7 @@ async def stopped(task: asyncio.Task[Any]) -> None:
 
 
 async def nothing_is_left(gate: Gate) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await gate.left.wait()
     await gate.cut()
     coroutines = [task.get_coro() for task in asyncio.all_tasks()]
@@ -93,14 +93,17 @@ async def test_too_slow_at_a_piece_of_another_opening(mosquitto: RunningBroker, 
     """The client gives that connection up, and makes the next one."""
     reconnect = Reconnect(first_delay=0.01, max_delay=0.01)
     async with way_to(mosquitto, way) as (gate, url, options):
-        client = connect(url, reconnect=reconnect, connect_timeout=0.5, **options)
+        client = connect(
+            url, reconnect=reconnect, connect_timeout=0.5, require_connection=False, **options
+        )
         async with client:
+            await client.wait_connected()
             for limit in (1, 3):
                 gate.limit = limit
                 gate.held.clear()
                 gate.left.clear()
                 await gate.cut()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await gate.held.wait()
                     await gate.left.wait()
                 gate.limit = None
@@ -143,7 +146,7 @@ def test_blocking_client_is_stopped_while_it_opens(
     """By Ctrl-C, or because it takes too long."""
     with way_in_a_thread(mosquitto, way) as (gate, url, options, call):
         gate.limit = 2
-        timeout = 30 if error is KeyboardInterrupt else 1
+        timeout = 30 if error is KeyboardInterrupt else 2
         main = threading.main_thread().ident
         assert main is not None
 
@@ -158,7 +161,7 @@ def test_blocking_client_is_stopped_while_it_opens(
         with pytest.raises(error):
             client.open()
         interrupting.join()
-        call(asyncio.wait_for(gate.left.wait(), 10))
+        call(asyncio.wait_for(gate.left.wait(), 30))
         client.close()
         names = [thread.name for thread in threading.enumerate()]
         assert names.count("noctule client") == 1  # That is the other portal's.

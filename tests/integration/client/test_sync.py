@@ -45,7 +45,7 @@ def test_several_threads_use_one_client(broker: RunningBroker, topic: str) -> No
                 client.publish(f"{topic}/{number}", str(i), qos=1)
 
         def take(_: int) -> list[noctule.Message]:
-            return [messages.next(5) for _ in range(100)]
+            return [messages.next(30) for _ in range(100)]
 
         taking = [pool.submit(take, i) for i in range(4)]
         list(pool.map(publish, range(8)))

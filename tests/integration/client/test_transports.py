@@ -23,7 +23,7 @@ async def speaks(client: Client, topic: str, sizes: tuple[int, ...] = (1, 300_00
     async with client, client.subscribe(topic, qos=1) as messages:
         for size in sizes:
             await client.publish(topic, bytes(size), qos=2)
-            assert len((await messages.next(5)).payload) == size
+            assert len((await messages.next(30)).payload) == size
 
 
 async def test_tls_with_short_hands(mosquitto: RunningBroker, topic: str) -> None:
@@ -232,6 +232,6 @@ def test_blocking_client_runs_on_such_a_loop(
     monkeypatch.setattr(asyncio.DefaultEventLoopPolicy, "_loop_factory", WithoutReaders)
     with noctule.sync.connect(mosquitto.url) as client, client.subscribe(topic) as messages:
         client.publish(topic, "x", qos=2)
-        assert messages.next(5).text == "x"
+        assert messages.next(30).text == "x"
         loop = client._portal._loop
         assert isinstance(loop, WithoutReaders)

@@ -31,7 +31,7 @@ from typing import Any, Self
 
 __all__ = ["Message", "Peer", "Will"]
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 40.0
 
 
 @dataclass(frozen=True)

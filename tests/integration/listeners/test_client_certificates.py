@@ -150,7 +150,7 @@ async def test_log_says_why_a_certificate_is_refused_and_is_not_flooded(
 
 
 async def test_resumed_session_keeps_its_name_until_the_certificate_ends(offices: Offices) -> None:
-    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
     offices.issue("brief", ends)
     access = Access(links=[Peer()])
     contexts = {version: offices.shows("brief", version) for version in VERSIONS}

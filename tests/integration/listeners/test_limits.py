@@ -102,7 +102,7 @@ async def test_connections_are_counted_for_each_listener() -> None:
 async def test_handshakes_are_bounded_in_number_and_in_time() -> None:
     """Whoever stops in the middle of TLS, of HTTP, or in front of CONNECT holds a place only
     until its time is over, and only on its own listener."""
-    places, limits = 8, {"connect_timeout_seconds": 1}
+    places, limits = 8, {"connect_timeout_seconds": 4}
     schemes = ("mqtt", "ws", "mqtts", "wss")
     listeners: list[dict[str, object]] = [
         {**(SERVER if scheme in ("mqtts", "wss") else {"port": 0}), "scheme": scheme}

@@ -12,7 +12,7 @@ from noctule.broker import Broker
 from noctule.config import Configuration, broker_of
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 
 def client(port: int, **given: object) -> aiomqtt.Client:

@@ -17,7 +17,7 @@ FAST = Reconnect(first_delay=0.01, max_delay=0.05)
 def test_program_that_blocks_is_tested(mqtt_broker: LocalBroker) -> None:
     with noctule.sync.connect(mqtt_broker.url) as client, client.subscribe("in", qos=1) as messages:
         mqtt_broker.publish("in", "frost")
-        assert messages.next(5).text == "frost"
+        assert messages.next(30).text == "frost"
         client.publish("out/1", "one", qos=1)
         client.publish("out/2", "two", qos=2, retain=True)
         found = mqtt_broker.wait_for("out/+", count=2)
@@ -58,18 +58,18 @@ async def test_program_is_cut_off_and_comes_back(mqtt_broker: LocalBroker) -> No
         watching = asyncio.create_task(watch())
         async with client.subscribe("a", qos=1) as messages:
             mqtt_broker.disconnect("me")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not lost or not client.is_connected:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await client.publish("a", "after the cut", qos=1)
-            assert (await messages.next(5)).text == "after the cut"
+            assert (await messages.next(30)).text == "after the cut"
             before = lost
             await asyncio.to_thread(mqtt_broker.restart, 0.1)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while lost == before or not client.is_connected:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await client.publish("a", "after the restart", qos=1)
-            assert (await messages.next(5)).text == "after the restart"
+            assert (await messages.next(30)).text == "after the restart"
     await watching
     assert mqtt_broker.matching("a")
 

@@ -122,14 +122,14 @@ async def fill(client: Client) -> None:
 async def subscribed(client: Client) -> None:
     async with client.subscribe("b", qos=1) as messages:
         await client.publish("b", "x", qos=1)
-        assert (await messages.next(5)).text == "x"
+        assert (await messages.next(30)).text == "x"
         await client.publish("b", "x", qos=1)
         assert len(await messages.take()) == 1
 
 
 async def answered(client: Client) -> None:
     await client.subscribe("c").open()
-    assert (await client.request("c", "?", timeout=5)).text == "?"
+    assert (await client.request("c", "?", timeout=30)).text == "?"
 
 
 async def states(client: Client) -> None:
@@ -170,7 +170,7 @@ def client_for(url: str, outbox: Path | None) -> Client:
 async def is_usable(client: Client) -> None:
     async with client.subscribe("d") as messages:
         await client.publish("d", "still here", qos=1)
-        assert (await messages.next(5)).text == "still here"
+        assert (await messages.next(30)).text == "still here"
         await client.reauthenticate()
     assert client._awaited_answers == 0
     assert not client._takers
@@ -259,10 +259,10 @@ async def test_handler_may_close_its_client() -> None:
 
         await client.open()
         await client.publish("b")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             async for _ in client.states():
                 pass
         await client.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110
             await asyncio.sleep(0.001)

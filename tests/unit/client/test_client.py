@@ -46,7 +46,7 @@ FAST = Reconnect(first_delay=0.01, max_delay=0.02)
 
 
 async def eventually(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -140,7 +140,7 @@ async def test_subscription_yields_messages_and_unsubscribes() -> None:
     async with scripted(publish) as server, connect(server.url) as client:
         async with client.subscribe("a/+", qos=1) as messages:
             assert messages.reason_codes == {"a/+": 1}
-            assert [(await messages.next(1)).text for _ in range(2)] == ["one", "two"]
+            assert [(await messages.next(30)).text for _ in range(2)] == ["one", "two"]
         assert any(isinstance(p, Unsubscribe) for p in server.peers[0].seen)
         await eventually(lambda: Puback(1) in server.peers[0].seen)
 
@@ -208,11 +208,11 @@ async def test_server_that_says_nothing_is_given_up() -> None:
 
     async def hold(peer: Peer) -> None:
         await peer.read()
-        await asyncio.sleep(5)
+        await asyncio.sleep(30)
 
     async with scripted(hold) as server:
         with pytest.raises(ConnectionFailedError, match="CONNACK"):
-            await connect(server.url, connect_timeout=0.1).open()
+            await connect(server.url, connect_timeout=1).open()
 
 
 async def test_client_that_need_not_be_connected_tries_in_the_background() -> None:
@@ -402,7 +402,7 @@ async def test_client_is_not_beaten_by_its_own_late_connection() -> None:
     async with scripted(cut, unanswered, taken_over) as server:
         with pytest.raises(noctule.ConnectionEndedError, match="taken over"):
             async with connect(server.url, reconnect=FAST):
-                await asyncio.sleep(5)
+                await asyncio.sleep(30)
         assert len(server.peers) == 4  # Forgiven once.
 
 
@@ -531,7 +531,7 @@ async def test_program_that_waits_for_the_server_with_a_full_queue_gets_its_answ
         connect(server.url) as client,
         client.subscribe("a", queue_limit=10) as messages,
     ):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for _ in range(20):
                 await messages.next()
                 await client.publish("b", qos=1)
@@ -545,7 +545,7 @@ async def test_server_that_goes_a_little_over_the_receive_maximum_is_borne_with(
         connect(server.url, receive_maximum=5, reconnect=None) as client,
         client.subscribe("a", qos=1, manual_acknowledgement=True) as messages,
     ):
-        assert len([await messages.next(5) for _ in range(80)]) == 80
+        assert len([await messages.next(30) for _ in range(80)]) == 80
         await client.publish("b", qos=1)
 
 
@@ -571,7 +571,7 @@ async def test_manual_acknowledgement_is_up_to_the_program() -> None:
         connect(server.url) as client,
         client.subscribe("a", qos=1, manual_acknowledgement=True) as messages,
     ):
-        got = [await messages.next(1) for _ in range(3)]
+        got = [await messages.next(30) for _ in range(3)]
         await client.publish("b", qos=1)
         assert not any(isinstance(p, Puback) for p in server.peers[0].seen)
         messages.acknowledge(got[1])
@@ -750,7 +750,7 @@ async def test_block_ends_even_if_the_server_is_stuck() -> None:
 
     async with (
         scripted(stuck) as server,
-        asyncio.timeout(5),
+        asyncio.timeout(20),
         connect(server.url, close_timeout=0.1) as client,
         client.subscribe("a"),
     ):
@@ -827,8 +827,8 @@ async def test_messages_of_an_earlier_run_find_their_subscription() -> None:
     ):
         await asyncio.sleep(0.05)
         async with client.subscribe("b") as second, client.subscribe("a") as first:
-            assert (await first.next(1)).topic == "a"
-            assert (await second.next(1)).topic == "b"
+            assert (await first.next(30)).topic == "a"
+            assert (await second.next(30)).topic == "b"
 
 
 # --- Enhanced authentication ----------------------------------------------------------

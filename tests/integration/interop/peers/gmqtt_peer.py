@@ -10,7 +10,7 @@ import gmqtt
 from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 
 VERSIONS = {"3.1.1": MQTTv311, "5.0": MQTTv50}
-ANSWER_SECONDS = 8.0
+ANSWER_SECONDS = 30.0
 
 connected: asyncio.Queue[bool] = asyncio.Queue()
 subscribed: asyncio.Queue[None] = asyncio.Queue()

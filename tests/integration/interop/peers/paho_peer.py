@@ -15,7 +15,7 @@ VERSIONS = {
     "3.1.1": MQTTProtocolVersion.MQTTv311,
     "5.0": MQTTProtocolVersion.MQTTv5,
 }
-ANSWER_SECONDS = 8.0
+ANSWER_SECONDS = 30.0
 
 connected: Queue[bool] = Queue()
 subscribed: Queue[None] = Queue()
