@@ -30,13 +30,23 @@ class Subscriber:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self._printed = b""
+
+    async def has_printed(self, line: bytes) -> None:
+        """Wait until it prints this line."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(SECONDS):
+            while (printed := await self.process.stdout.readline()) != line:
+                assert printed, "it has ended"
+                self._printed += printed
+        self._printed += printed
 
     async def outcome(self) -> Outcome:
         """Wait until it ends."""
         async with asyncio.timeout(SECONDS):
             stdout, stderr = await self.process.communicate()
         assert self.process.returncode is not None
-        return Outcome(stdout, stderr, self.process.returncode)
+        return Outcome(self._printed + stdout, stderr, self.process.returncode)
 
 
 class Stage:

@@ -8,6 +8,7 @@ publisher, and their subscriber with our publisher.
 import asyncio
 import re
 import shutil
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +31,15 @@ class Case(NamedTuple):
     """A subscriber's arguments, and publishers' with what is on their standard input.
 
     `before` are publishers that have ended before the subscriber starts; `changes` is how
-    many filters the subscriber subscribes and unsubscribes.
+    many filters the subscriber subscribes and unsubscribes. `awaited` are lines that it prints
+    before the next publisher starts: what a program does with two packets at once is up to it.
     """
 
     sub: tuple[str, ...]
     pubs: tuple[tuple[tuple[str, ...], bytes | None], ...] = ()
     before: tuple[tuple[str, ...], ...] = ()
     changes: int = 1
+    awaited: tuple[bytes, ...] = ()
 
 
 def pub(*arguments: str, text: bytes | None = None) -> tuple[tuple[str, ...], bytes | None]:
@@ -299,6 +302,7 @@ CASES = {
             pub("-t", "t", "-m", "y", "-q", "1", "-r", "-d", "-i", "two", "-V", "311"),
         ),
         changes=3,
+        awaited=(b"x\n",),
     ),
     "debug": Case(
         ("-t", "t", "-q", "0", "-C", "1", "-d", "-i", "subscriber", "-V", "5"),
@@ -329,9 +333,11 @@ async def played(
     for arguments in case.before:
         assert (await stage.run(*pub, *filled(arguments))).code == 0
     subscriber = await stage.subscriber(*sub, *filled(case.sub), changes=case.changes)
-    published = [
-        await stage.run(*pub, *filled(arguments), text=text) for arguments, text in case.pubs
-    ]
+    published = []
+    for (arguments, text), awaited in zip_longest(case.pubs, case.awaited):
+        published.append(await stage.run(*pub, *filled(arguments), text=text))
+        if awaited is not None:
+            await subscriber.has_printed(awaited)
     received = await subscriber.outcome()
     return [comparable(received), *((b"", outcome.code) for outcome in published)]
 
