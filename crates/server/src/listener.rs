@@ -15,6 +15,9 @@ use crate::unix::{self, SocketFile};
 /// Connections the kernel holds for us until they are accepted.
 const BACKLOG: i32 = 4_096;
 
+/// Ports that are tried where the system chooses one for several addresses.
+const FREE_PORT_ATTEMPTS: usize = 20;
+
 /// Bytes of a connection that the kernel takes before it can send them.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_BYTES: u32 = 128 << 10;
@@ -148,20 +151,19 @@ impl Listeners {
         let scheme = options.scheme;
         let name = format!("{}://{}:{}", scheme.as_str(), options.host, options.port);
         let resolved = resolve(options).map_err(|error| StartError::new(name.as_str(), error))?;
-        let mut port = options.port;
-        for mut socket in resolved {
-            // A name that stands for several addresses gets the same free port on all.
-            socket.set_port(port);
-            let at = |socket| Address {
-                listener,
-                scheme,
-                place: Place::Network(socket),
-            };
-            let failed = |error| StartError::new(at(socket).to_string(), error);
-            let listening = listen(socket, self.sockets.len()).map_err(failed)?;
-            let first = listening.first().map(TcpListener::local_addr);
-            let bound = first.unwrap_or(Ok(socket)).map_err(failed)?;
-            port = bound.port();
+        let at = |socket| Address {
+            listener,
+            scheme,
+            place: Place::Network(socket),
+        };
+        let workers = self.sockets.len();
+        let found = match options.port {
+            0 => on_free_port(|| listen_on_each(&resolved, workers)),
+            _ => listen_on_each(&resolved, workers),
+        };
+        let found =
+            found.map_err(|(socket, error)| StartError::new(at(socket).to_string(), error))?;
+        for (bound, listening) in found {
             self.addresses.push(at(bound));
             for (mine, socket) in self.sockets.iter_mut().zip(listening) {
                 let socket = ListenSocket::Tcp(socket);
@@ -182,6 +184,39 @@ fn resolve(options: &ListenerOptions) -> io::Result<Vec<SocketAddr>> {
             ErrorKind::NotFound,
             "the name stands for no address",
         ));
+    }
+    Ok(found)
+}
+
+/// What somebody gets, or the address that it cannot be had on.
+type At<T> = Result<T, (SocketAddr, io::Error)>;
+
+/// Listens where the system chooses the port. One that is free on the first of several addresses
+/// may be somebody's on the next, but not time after time.
+fn on_free_port<T>(mut listen: impl FnMut() -> At<T>) -> At<T> {
+    for _ in 1..FREE_PORT_ATTEMPTS {
+        match listen() {
+            Err((_, error)) if error.kind() == ErrorKind::AddrInUse => {}
+            done => return done,
+        }
+    }
+    listen()
+}
+
+/// `count` sockets on each address, all on the port of the first.
+fn listen_on_each(
+    addresses: &[SocketAddr],
+    count: usize,
+) -> At<Vec<(SocketAddr, Vec<TcpListener>)>> {
+    let mut found: Vec<(SocketAddr, Vec<TcpListener>)> = Vec::new();
+    for mut address in addresses.iter().copied() {
+        if let Some((first, _)) = found.first() {
+            address.set_port(first.port());
+        }
+        let failed = |error| (address, error);
+        let listening = listen(address, count).map_err(failed)?;
+        let first = listening.first().map(TcpListener::local_addr);
+        found.push((first.unwrap_or(Ok(address)).map_err(failed)?, listening));
     }
     Ok(found)
 }
@@ -306,13 +341,42 @@ mod tests {
     }
 
     #[test]
+    fn another_port_is_tried_where_the_system_chose_one_that_is_in_use_elsewhere() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut ports = Vec::new();
+        let found = on_free_port(|| {
+            let (port, listening) = listen_on_each(&[address], 1)?.remove(0);
+            ports.push(port);
+            // The second address of the first two attempts is somebody's.
+            let taken = (ports.len() < 3).then_some(port);
+            Ok((listen_on_each(taken.as_slice(), 1)?, listening))
+        });
+        assert!(found.is_ok());
+        assert_eq!(ports.len(), 3);
+        let failed = on_free_port(|| listen_on_each(&[address, address], 1));
+        assert_eq!(failed.unwrap_err().1.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn several_addresses_get_the_same_port() {
+        let addresses = [1, 2, 3].map(|last| SocketAddr::from(([127, 0, 0, last], 0)));
+        let found = on_free_port(|| listen_on_each(&addresses, 2)).unwrap();
+        let ports: Vec<u16> = found.iter().map(|(bound, _)| bound.port()).collect();
+        assert_eq!(ports, [ports[0]; 3]);
+        assert!(found.iter().all(|(_, listening)| listening.len() == 2));
+    }
+
+    #[test]
     fn both_wildcards_may_have_the_same_port() {
-        // A port that is free for IPv6 may be somebody's for IPv4, but not time after time.
-        let both = (0..20).any(|_| {
-            let Ok(six) = listen_on_all(&[ListenerOptions::at("::", 0)], 2) else {
-                return true; // No IPv6 on this machine.
+        if listen_on_all(&[ListenerOptions::at("::", 0)], 2).is_err() {
+            return; // No IPv6 on this machine.
+        }
+        // Below those that systems give to whoever asks for none, of which all may be in use.
+        let both = (20_000..30_000).any(|port| {
+            let Ok(six) = listen_on_all(&[ListenerOptions::at("::", port)], 2) else {
+                return false;
             };
-            let port = six.addresses[0].port();
             assert_eq!(six.addresses[0].to_string(), format!("mqtt://[::]:{port}"));
             listen_on_all(&[ListenerOptions::at("0.0.0.0", port)], 2).is_ok()
         });
