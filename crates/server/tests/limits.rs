@@ -78,7 +78,7 @@ fn connections_from_one_address_have_a_limit() {
 fn a_reader_that_takes_nothing_is_closed_and_nobody_else_waits() {
     let engine = engine(
         2,
-        r#""limits": {"write_timeout_seconds": 1, "hold_publishers_milliseconds": 0}"#,
+        r#""limits": {"write_timeout_seconds": 3, "hold_publishers_milliseconds": 0}"#,
     );
     let mut stalled = Client::connect(address(&engine), Version::V4, "stalled");
     stalled.subscribe("flood", 0);
@@ -94,7 +94,7 @@ fn a_reader_that_takes_nothing_is_closed_and_nobody_else_waits() {
         let asked = Instant::now();
         reader.receive_publish();
         assert!(
-            asked.elapsed() < Duration::from_secs(1),
+            asked.elapsed() < Duration::from_millis(2_500),
             "the reader waited"
         );
     }

@@ -79,9 +79,9 @@ async def test_unknown_users_cost_what_known_ones_do() -> None:
     checker.imitate(record)
 
     async def seconds(known: str | None) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         await checker.is_right(known, b"wrong")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     known = min([await seconds(record) for _ in range(5)])
     unknown = min([await seconds(None) for _ in range(5)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.integration.broker.wire import Connection
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "broker"
-SECONDS = 20
+SECONDS = 60
 
 
 @contextmanager

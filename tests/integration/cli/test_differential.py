@@ -178,7 +178,7 @@ CASES = {
     ),
     "exit after subscribing": Case(("-t", "t", "-E")),
     "timed out": Case(("-t", "t", "-W", "1")),
-    "timed out with some": Case(("-t", "t", "-W", "1", "-C", "2"), (pub("-t", "t", "-m", "1"),)),
+    "timed out with some": Case(("-t", "t", "-W", "6", "-C", "2"), (pub("-t", "t", "-m", "1"),)),
     "versions": Case(
         ("-V", "mqttv31", "-t", "t", "-q", "2", "-C", "2", "-F", "%q %p"),
         (

@@ -100,9 +100,7 @@ async def test_eyes_into_a_pipe_have_no_colours(tmp_path: Path) -> None:
 
 async def test_message_rate(tmp_path: Path) -> None:
     async with Stage(tmp_path) as stage:
-        rate = await stage.subscriber(
-            *stage.noctule("sub", "-t", "t", "--message-rate", "-W", "2.5")
-        )
+        rate = await stage.subscriber(*stage.noctule("sub", "-t", "t", "--message-rate", "-W", "8"))
         await stage.run(*stage.noctule("pub", "-t", "t", "-m", "x", "--repeat", "7"))
         outcome = await rate.outcome()
     assert sum(int(line) for line in outcome.stdout.splitlines()) == 7

@@ -17,7 +17,7 @@ import noctule.sync
 from tests.integration.cli.stage import NOCTULE, environment
 from tests.served_broker import ServedBroker
 
-SECONDS = 20
+SECONDS = 60
 COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
 
 Spawn = Callable[..., Any]

@@ -277,7 +277,7 @@ async def test_every_property_of_every_packet_arrives(tmp_path: Path, packet: st
 async def test_request_subscribes_with_properties_and_options(tmp_path: Path) -> None:
     async with serving(Server()) as server:
         _, code = await run(
-            *(server, tmp_path, "rr", "-t", "q", "-e", "a", "-m", "x", "-W", "0.5"),
+            *(server, tmp_path, "rr", "-t", "q", "-e", "a", "-m", "x", "-W", "2"),
             *("--retain-as-published", "--retain-handling", "never"),
             *("-D", "subscribe", "subscription-identifier", "4"),
             *("-D", "subscribe", "user-property", "a", "b"),

@@ -21,7 +21,7 @@ pytestmark = [
 
 VERSIONS = ("mqttv31", "mqttv311", "mqttv5")
 QOS = (0, 1, 2)
-SECONDS = 20
+SECONDS = 60
 
 
 class Subscriber:
