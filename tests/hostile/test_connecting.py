@@ -371,15 +371,16 @@ def test_take_over_storm(siege, client_id, topic):
     keeper = siege.connect(5, client_id, persistent=True)
     keeper.subscribe(topic, qos=1)
     publisher, sent, got = siege.connect(), 0, []
-    attackers = [siege.dial(5, client_id) for _ in range(50)]
-    for attacker in attackers:
+    attackers = []
+    for _ in range(50):
+        attackers.append(attacker := siege.dial(5, client_id))
         attacker.send_connect(clean=False, properties={"session_expiry_interval": 60})
         publisher.publish(topic, b"%d" % sent, 1)
         sent += 1
     stayed = []
     for attacker in attackers:
-        attacker.send(wire.PINGREQ)
         with contextlib.suppress(OSError, ClosedError):
+            attacker.send(wire.PINGREQ)
             while (packet := attacker.receive()) is not None and packet.type != "PINGRESP":
                 if packet.type == "PUBLISH":
                     got.append(packet.payload)

@@ -166,7 +166,7 @@ def test_narrow_terminal_leaves_room_for_the_payload(broker: ServedBroker, spawn
 
 
 def test_top_moves(broker: ServedBroker, spawn: Spawn) -> None:
-    child = spawn("top", "-p", str(broker.port), "-W", "30")
+    child = spawn("top", "-p", str(broker.port), "-W", "60")
     child.expect_exact("\x1b[?1049h")
     for _ in range(2):
         publish(broker.port, "-t", "busy/topic", "-m", "x", "--repeat", "50")
@@ -191,7 +191,7 @@ def test_top_names_a_subscriber_that_takes_nothing(spawn: Spawn, tmp_path: Path)
         assert stalled.recv(4) == b"\x20\x02\x00\x00"
         stalled.sendall(b"\x82\x09\x00\x01\x00\x04much\x00")
         assert stalled.recv(5) == b"\x90\x03\x00\x01\x00"
-        child = spawn("top", "-p", str(served.port), "-W", "30", "--no-topics")
+        child = spawn("top", "-p", str(served.port), "-W", "60", "--no-topics")
         child.expect("No client is slow")
         with noctule.sync.connect(f"mqtt://127.0.0.1:{served.port}") as publisher:
             for _ in range(200):
