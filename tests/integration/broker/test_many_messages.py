@@ -87,8 +87,9 @@ def received(connection: Connection, length: int) -> bytes:
 
 def test_ten_thousand_connections_are_held_at_once(broker_port: int, descriptors: None) -> None:
     with ExitStack() as stack:
-        held = [stack.enter_context(Connection(broker_port)) for _ in range(CONNECTIONS)]
-        for number, connection in enumerate(held):
+        held: list[Connection] = []
+        for number in range(CONNECTIONS):
+            held.append(connection := stack.enter_context(Connection(broker_port)))
             connection.open(f"held-{number}")
             connection.subscribe("many/held", 0)
         with Connection(broker_port) as publisher:
