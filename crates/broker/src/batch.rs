@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use noctule_packets::QoS;
+use noctule_packets::{QoS, variable_len};
 
 use crate::key::SessionKey;
-use crate::message::{Head, Message, Parts};
+use crate::message::{Head, Message, Parts, Sent};
 use crate::outgoing::Outbound;
 use crate::routes::{GroupRoute, Route};
 
@@ -35,9 +35,15 @@ impl Batch {
         std::mem::replace(self, next)
     }
 
-    /// Adds a message of at most [`COPIED_BYTES`].
+    /// Adds a message of QoS 0 and at most [`COPIED_BYTES`].
     #[inline]
-    pub(crate) fn copy(&mut self, copied: Copied, parts: Parts<'_>, route: &Arc<Route>) {
+    pub(crate) fn copy(
+        &mut self,
+        head: Head,
+        parts: Parts<'_>,
+        sent: Option<&Sent<'_>>,
+        route: &Arc<Route>,
+    ) {
         if self.bytes.is_empty() {
             self.items.reserve(self.before.0);
             self.bytes.reserve(self.before.1);
@@ -46,8 +52,19 @@ impl Batch {
             self.routes.push(route.clone());
         }
         let route = self.routes.len() as u32 - 1;
+        let copied = Copied {
+            head,
+            topic: parts.topic.len() as u16,
+            properties: parts.properties.len() as u16,
+            payload: parts.payload.len() as u16,
+            body_at: sent.map_or(0, |sent| sent.body_at as u8),
+            has_properties: sent.is_some_and(|sent| sent.has_properties),
+        };
         self.items.push(Item::Copied(copied, route));
-        parts.append_to(&mut self.bytes);
+        match sent {
+            Some(sent) => self.bytes.extend_from_slice(sent.packet),
+            None => parts.append_to(&mut self.bytes),
+        }
     }
 }
 
@@ -59,32 +76,39 @@ pub(crate) struct Copied {
     topic: u16,
     properties: u16,
     payload: u16,
+    /// As in [`Sent`]; 0: only the parts are there, one behind the other.
+    body_at: u8,
+    has_properties: bool,
 }
 
 impl Copied {
+    /// Takes its bytes off the front of a batch's, and them apart.
     #[inline]
-    pub fn new(head: Head, parts: Parts<'_>) -> Copied {
-        Copied {
-            head,
-            topic: parts.topic.len() as u16,
-            properties: parts.properties.len() as u16,
-            payload: parts.payload.len() as u16,
+    pub fn take<'a>(&self, bytes: &mut &'a [u8]) -> (Parts<'a>, Option<Sent<'a>>) {
+        let (topic, properties) = (usize::from(self.topic), usize::from(self.properties));
+        let (mut topic_at, mut between) = (0, 0);
+        if self.body_at != 0 {
+            topic_at = usize::from(self.body_at) + 2;
+            if self.has_properties {
+                between = variable_len(u32::from(self.properties));
+            }
         }
-    }
-
-    /// Takes its body off the front of a batch's bytes, and the body apart.
-    #[inline]
-    pub fn take<'a>(&self, bytes: &mut &'a [u8]) -> (&'a [u8], Parts<'a>) {
-        let topic_end = 2 + usize::from(self.topic);
-        let payload_start = topic_end + usize::from(self.properties);
-        let (body, rest) = bytes.split_at(payload_start + usize::from(self.payload));
+        let properties_at = topic_at + topic + between;
+        let payload_at = properties_at + properties;
+        let (packet, rest) = bytes.split_at(payload_at + usize::from(self.payload));
         *bytes = rest;
         let parts = Parts {
-            topic: &body[2..topic_end],
-            properties: &body[topic_end..payload_start],
-            payload: &body[payload_start..],
+            topic: &packet[topic_at..][..topic],
+            properties: &packet[properties_at..payload_at],
+            payload: &packet[payload_at..],
         };
-        (body, parts)
+        let sent = (self.body_at != 0).then_some(Sent {
+            packet,
+            body_at: usize::from(self.body_at),
+            qos: QoS::AtMostOnce,
+            has_properties: self.has_properties,
+        });
+        (parts, sent)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What each worker counts: written by it alone, read by anyone.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number with one writer. Plain load and store, no locked instruction.
@@ -35,7 +36,7 @@ macro_rules! counters {
 
         impl Counters {
             /// Every counter by name, added up over all workers.
-            pub fn totals(workers: &[Counters]) -> Vec<(&'static str, u64)> {
+            pub fn totals(workers: &[Arc<Counters>]) -> Vec<(&'static str, u64)> {
                 vec![$((
                     stringify!($name),
                     workers.iter().fold(0, |sum, each| sum.wrapping_add(each.$name.value())),

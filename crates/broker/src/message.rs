@@ -50,17 +50,26 @@ pub(crate) struct Parts<'a> {
     pub payload: &'a [u8],
 }
 
+/// A PUBLISH packet as its publisher sent it, whose parts travel as they are: one
+/// subscriber's packet is often the same but for its flags and packet identifier.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent<'a> {
+    pub packet: &'a [u8],
+    /// Where its fixed header ends.
+    pub body_at: usize,
+    pub qos: QoS,
+    /// Of MQTT 5.0: with a property section.
+    pub has_properties: bool,
+}
+
 impl<'a> Parts<'a> {
     pub fn len(&self) -> usize {
         self.topic.len() + self.properties.len() + self.payload.len()
     }
 
-    /// Appends the parts in the form of a PUBLISH body without a packet identifier, and
-    /// with nothing before its properties.
-    #[inline]
+    /// Appends the parts, one behind the other.
     pub fn append_to(self, bytes: &mut Vec<u8>) {
-        bytes.reserve(2 + self.len());
-        bytes.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
+        bytes.reserve(self.len());
         bytes.extend_from_slice(self.topic);
         bytes.extend_from_slice(self.properties);
         bytes.extend_from_slice(self.payload);
@@ -150,6 +159,14 @@ pub(crate) struct Envelope<'a> {
     pub alias: Option<(u16, AliasUse)>,
 }
 
+impl Envelope<'_> {
+    /// The packet's first byte: its type and flags.
+    #[inline]
+    pub fn first_byte(&self) -> u8 {
+        0x30 | u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AliasUse {
     /// The alias is set anew: the topic goes along.
@@ -225,8 +242,7 @@ pub(crate) fn encode_before_payload(
     envelope: &Envelope<'_>,
     layout: Layout,
 ) {
-    let flags = u8::from(envelope.dup) << 3 | (envelope.qos as u8) << 1 | u8::from(envelope.retain);
-    out.push(0x30 | flags);
+    out.push(envelope.first_byte());
     put_variable(out, layout.remaining);
     if let Some((_, AliasUse::Replaces)) = envelope.alias {
         out.extend_from_slice(&[0, 0]);

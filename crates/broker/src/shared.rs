@@ -33,7 +33,7 @@ pub struct Shared {
     pub(crate) seed: u64,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: RwLock<Retained>,
-    pub(crate) counters: Box<[Counters]>,
+    pub(crate) counters: Box<[Arc<Counters>]>,
     /// Each worker's clients that fare worst, of its last interval.
     pub(crate) worst: Box<[Mutex<Worst>]>,
     /// Whether what is promised is written down first.
@@ -109,7 +109,7 @@ impl Shared {
                 bytes: 0,
                 own: 0,
             }),
-            counters: (0..workers).map(|_| Counters::default()).collect(),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
             worst: (0..workers).map(|_| Mutex::default()).collect(),
             offline: AtomicU64::new(0),
             full: RwLock::default(),
@@ -163,7 +163,7 @@ impl Shared {
     pub fn held_bytes(&self) -> u64 {
         const CONNECTION_BYTES: u64 = 4_096;
         const SUBSCRIPTION_BYTES: u64 = 256;
-        let of_worker = |each: &Counters| {
+        let of_worker = |each: &Arc<Counters>| {
             each.waiting_out_bytes.value() + each.clients_connected.value() * CONNECTION_BYTES
         };
         let of_workers: u64 = self.counters.iter().map(of_worker).sum();

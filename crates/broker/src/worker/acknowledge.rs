@@ -61,7 +61,7 @@ impl Worker {
         let out = connection.outbox.buffer(&mut self.pool);
         ack.encode(kind, connection.version, out);
         let waiting = out.len();
-        self.shared.counters[self.index].messages_sent.add(1);
+        self.counters.messages_sent.add(1);
         self.mark_dirty(id);
         if waiting > self.shared.options.limits.write_buffer_bytes as usize {
             self.pause(id, crate::connection::pause::OUTBOX);

@@ -8,7 +8,7 @@ use super::send::{permitted, put_in_flight};
 use crate::batch::{Copied, Item};
 use crate::effect::{Effect, Event, INTERNAL_PREFIX};
 use crate::key::SessionKey;
-use crate::message::{Envelope, Head, Message, Parts, remaining_expiry};
+use crate::message::{Envelope, Head, Message, Parts, Sent, remaining_expiry};
 use crate::outbox::SHARED_PAYLOAD_BYTES;
 use crate::outgoing::{Outbound, identifiers};
 use crate::policy::unmounted;
@@ -26,8 +26,8 @@ const LITTLE_BYTES: usize = 64 << 10;
 pub(super) struct Publication<'a> {
     pub head: Head,
     pub parts: Parts<'a>,
-    /// The PUBLISH body, if all its parts travel as they are.
-    pub body: Option<&'a [u8]>,
+    /// The PUBLISH packet, if all its parts travel as they are.
+    pub sent: Option<&'a Sent<'a>>,
     pub message: Option<Message>,
     /// The packet identifier of the publisher's QoS 2 exchange, while that is open;
     /// else 0.
@@ -38,8 +38,8 @@ pub(super) struct Publication<'a> {
 
 impl Publication<'_> {
     pub fn message(&mut self) -> &Message {
-        self.message.get_or_insert_with(|| match self.body {
-            Some(body) => Message::from_body(self.head, body, self.parts),
+        self.message.get_or_insert_with(|| match self.sent {
+            Some(sent) => Message::from_body(self.head, &sent.packet[sent.body_at..], self.parts),
             None => Message::new(self.head, self.parts),
         })
     }
@@ -65,7 +65,7 @@ const HELD_ROOM: usize = 8;
 
 impl Worker {
     /// To every target of a route that lives on this worker.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deliver_local(
         &mut self,
         publication: &mut Publication<'_>,
@@ -104,11 +104,11 @@ impl Worker {
         route: &Route,
         now: Time,
     ) {
-        let (body, parts) = copied.take(bytes);
+        let (parts, sent) = copied.take(bytes);
         let mut publication = Publication {
             head: copied.head,
             parts,
-            body: Some(body),
+            sent: sent.as_ref(),
             message: None,
             exchange: 0,
             sequence: 0,
@@ -128,7 +128,7 @@ impl Worker {
         let mut publication = Publication {
             head: *message.head(),
             parts: known.parts(),
-            body: None,
+            sent: None,
             message: Some(message),
             exchange: 0,
             sequence,
@@ -163,7 +163,7 @@ impl Worker {
         let mut publication = Publication {
             head: *message.head(),
             parts: known.parts(),
-            body: None,
+            sent: None,
             message: Some(message),
             exchange: 0,
             sequence: outbound.sequence,
@@ -255,9 +255,13 @@ impl Worker {
                 connection,
                 pool: &mut self.pool,
                 template: many.then_some(&mut self.template),
-                counters: &self.shared.counters[self.index],
+                counters: &self.counters,
             };
-            if !pen.write(parts, publication.message.as_ref(), envelope) {
+            let sent = match prefix {
+                None => publication.sent,
+                Some(_) => None,
+            };
+            if !pen.write(parts, sent, publication.message.as_ref(), envelope) {
                 self.drop_for(key, "too_large");
                 return;
             }
@@ -309,14 +313,15 @@ impl Worker {
                 subscription_identifiers: terms.subscription_identifiers,
                 alias: None,
             };
-            let counters = &self.shared.counters[self.index];
+            let counters = &self.counters;
             let mut pen = Pen {
                 connection,
                 pool: &mut self.pool,
                 template: many.then_some(&mut self.template),
                 counters,
             };
-            if !pen.write(publication.parts, Some(&outbound.message), envelope) {
+            let (parts, sent) = (publication.parts, publication.sent);
+            if !pen.write(parts, sent, Some(&outbound.message), envelope) {
                 // As if delivered [MQTT-3.1.2-25].
                 return self.drop_outbound(key, &outbound, "too_large");
             }

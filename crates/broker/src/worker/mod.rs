@@ -75,6 +75,8 @@ pub use restore::{Restored, RestoredShare, Restorer};
 pub struct Worker {
     index: usize,
     shared: Arc<Shared>,
+    /// Those of `shared` that are this worker's.
+    counters: Arc<Counters>,
     connections: Slab<Connection>,
     sessions: Slab<Session>,
     by_client: HashMap<Arc<str>, (u32, u32)>,
@@ -119,6 +121,7 @@ impl Worker {
         let seed = shared.seed ^ (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut worker = Worker {
             index,
+            counters: shared.counters[index].clone(),
             connections: Slab::new(),
             sessions: Slab::new(),
             by_client: HashMap::new(),
@@ -369,7 +372,7 @@ impl Worker {
 
     #[inline]
     fn counters(&self) -> &Counters {
-        &self.shared.counters[self.index]
+        &self.counters
     }
 
     /// Names a connection as one that has something to write. Always inlined for speed: the

@@ -177,12 +177,12 @@ impl Worker {
                 self.end_connection(id, Cause::TOO_LARGE, now);
                 break;
             }
-            let Some(body) = rest.get(header.header_len..header.total()) else {
+            let Some(packet) = rest.get(..header.total()) else {
                 break;
             };
             at += header.total();
             packets += 1;
-            if let Err(error) = self.handle_packet(id, header, body, now) {
+            if let Err(error) = self.handle_packet(id, header, packet, now) {
                 self.refuse(id, error, now);
             }
         }
@@ -197,23 +197,25 @@ impl Worker {
         &mut self,
         id: ConnectionId,
         header: FixedHeader,
-        body: &[u8],
+        packet: &[u8],
         now: Time,
     ) -> Result<(), Error> {
         let Some(connection) = self.connection(id) else {
             return Ok(());
         };
         let (stage, version) = (connection.stage, connection.version);
-        let flags = header.flags();
         const PUBLISH: u8 = PacketType::Publish as u8;
         if header.packet_type() == PUBLISH && stage == Stage::Open {
-            return self.handle_publish(id, version, flags, body, now);
+            return self.handle_publish(id, version, header, packet, now);
         }
         let Some(kind) = PacketType::from_u8(header.packet_type()) else {
             return Err(Error::protocol_error("packet type 0 is reserved"));
         };
+        let body = &packet[header.header_len..];
         match (stage, kind) {
-            (Stage::New, PacketType::Connect) => self.handle_connect(id, flags, body, now),
+            (Stage::New, PacketType::Connect) => {
+                self.handle_connect(id, header.flags(), body, now);
+            }
             (Stage::New, _) => self.end_connection(id, Cause::NOT_CONNECT, now),
             (Stage::Authenticating, PacketType::Auth | PacketType::Disconnect)
             | (Stage::Open, _) => self.handle_open(id, version, kind, header, body, now)?,
@@ -301,7 +303,7 @@ impl Worker {
             out.truncate(before);
             return false;
         }
-        self.shared.counters[self.index].messages_sent.add(1);
+        self.counters.messages_sent.add(1);
         self.mark_dirty(id);
         self.bound_answers(id);
         true

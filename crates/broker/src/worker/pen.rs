@@ -4,7 +4,7 @@ use noctule_packets::{QoS, Version};
 
 use crate::connection::Connection;
 use crate::counters::Counters;
-use crate::message::{Envelope, Message, Parts, encode_before_payload, layout};
+use crate::message::{Envelope, Message, Parts, Sent, encode_before_payload, layout};
 use crate::outbox::{Pool, SHARED_PAYLOAD_BYTES};
 
 /// The last PUBLISH written for many: the next subscriber on equal terms gets a
@@ -40,8 +40,58 @@ pub(super) struct Pen<'a> {
 
 impl Pen<'_> {
     /// False if the packet is larger than the client takes; nothing is written then.
-    #[inline]
+    ///
+    /// Always inlined for speed: mostly the packet is copied, and nothing of the envelope has
+    /// to be in memory for that (`make instructions`).
+    #[inline(always)]
     pub fn write(
+        &mut self,
+        parts: Parts<'_>,
+        sent: Option<&Sent<'_>>,
+        message: Option<&Message>,
+        envelope: Envelope<'_>,
+    ) -> bool {
+        match sent {
+            Some(sent)
+                if self.is_like(sent, &envelope)
+                    && (message.is_none() || parts.payload.len() < SHARED_PAYLOAD_BYTES) =>
+            {
+                self.copy(sent, parts, &envelope)
+            }
+            _ => self.compose(parts, message, envelope),
+        }
+    }
+
+    /// Whether this client's packet is the publisher's but for flags and packet identifier.
+    #[inline(always)]
+    fn is_like(&self, sent: &Sent<'_>, envelope: &Envelope<'_>) -> bool {
+        sent.qos == envelope.qos
+            && sent.has_properties == (envelope.version == Version::V5)
+            && envelope.expiry.is_none()
+            && envelope.subscription_identifiers.is_empty()
+            && self.connection.outgoing_aliases.is_none()
+    }
+
+    #[inline(always)]
+    fn copy(&mut self, sent: &Sent<'_>, parts: Parts<'_>, envelope: &Envelope<'_>) -> bool {
+        if sent.packet.len() > self.connection.maximum_packet_bytes as usize {
+            return false;
+        }
+        let out = self.connection.outbox.buffer(self.pool);
+        let begin = out.len();
+        out.extend_from_slice(sent.packet);
+        let packet = &mut out[begin..];
+        packet[0] = envelope.first_byte();
+        if envelope.qos != QoS::AtMostOnce {
+            let identifier = envelope.packet_identifier.to_be_bytes();
+            packet[sent.body_at + 2 + parts.topic.len()..][..2].copy_from_slice(&identifier);
+        }
+        self.count(parts);
+        true
+    }
+
+    #[inline(never)]
+    fn compose(
         &mut self,
         parts: Parts<'_>,
         message: Option<&Message>,

@@ -1,7 +1,8 @@
 //! PUBLISH from a client: everything that is checked before a message goes anywhere.
 
 use noctule_packets::{
-    Error, Properties, PropertyBuffer, PropertyId, QoS, RawPublish, ReasonCode, Version,
+    Error, FixedHeader, Properties, PropertyBuffer, PropertyId, QoS, RawPublish, ReasonCode,
+    Version,
 };
 
 use super::Worker;
@@ -10,7 +11,7 @@ use super::deliver::Publication;
 use crate::connection::pause;
 use crate::hooks::Hooked;
 use crate::key::{ConnectionId, SessionKey};
-use crate::message::{Head, Message, Parts, travelling_properties};
+use crate::message::{Head, Message, Parts, Sent, travelling_properties};
 use crate::names::{has_control, is_reserved};
 use crate::pressure::Pressure;
 use crate::routes::Seen;
@@ -36,11 +37,18 @@ impl Worker {
         &mut self,
         id: ConnectionId,
         version: Version,
-        flags: u8,
-        body: &[u8],
+        header: FixedHeader,
+        packet: &[u8],
         now: Time,
     ) -> Result<(), Error> {
-        let raw = RawPublish::decode(version, flags, body)?;
+        let body_at = header.header_len;
+        let raw = RawPublish::decode(version, header.flags(), &packet[body_at..])?;
+        let sent = Sent {
+            packet,
+            body_at,
+            qos: raw.qos,
+            has_properties: version == Version::V5,
+        };
         self.counters().publish_received.add(1);
         self.counters()
             .publish_bytes_received
@@ -52,9 +60,9 @@ impl Worker {
                 properties: &[],
                 payload: raw.payload,
             };
-            return self.take_publish(id, &raw, parts, Some(body), None, now);
+            return self.take_publish(id, &raw, parts, Some(&sent), None, now);
         }
-        self.take_publish_with_properties(id, &raw, body, now)
+        self.take_publish_with_properties(id, &raw, &sent, now)
     }
 
     #[cold]
@@ -62,7 +70,7 @@ impl Worker {
         &mut self,
         id: ConnectionId,
         raw: &RawPublish<'_>,
-        body: &[u8],
+        sent: &Sent<'_>,
         now: Time,
     ) -> Result<(), Error> {
         let properties = raw.validate_properties()?;
@@ -96,8 +104,8 @@ impl Worker {
             properties: travelling,
             payload: raw.payload,
         };
-        let body = (said.plain && known.is_none()).then_some(body);
-        self.take_publish(id, raw, parts, body, said.expiry, now)
+        let sent = (said.plain && known.is_none()).then_some(sent);
+        self.take_publish(id, raw, parts, sent, said.expiry, now)
     }
 
     fn read_properties(&self, properties: Properties<'_>) -> Result<Said, Error> {
@@ -166,13 +174,13 @@ impl Worker {
     }
 
     /// A PUBLISH whose topic and properties are known.
-    #[inline]
+    #[inline(always)]
     fn take_publish(
         &mut self,
         id: ConnectionId,
         raw: &RawPublish<'_>,
         parts: Parts<'_>,
-        body: Option<&[u8]>,
+        sent: Option<&Sent<'_>>,
         expiry: Option<u32>,
         now: Time,
     ) -> Result<(), Error> {
@@ -187,7 +195,7 @@ impl Worker {
                 return self.take_mounted(id, raw, parts, &prefix, expiry, now);
             }
         }
-        self.take_named(id, raw, parts, body, expiry, now)
+        self.take_named(id, raw, parts, sent, expiry, now)
     }
 
     /// A PUBLISH whose topic is what the broker calls it.
@@ -197,7 +205,7 @@ impl Worker {
         id: ConnectionId,
         raw: &RawPublish<'_>,
         parts: Parts<'_>,
-        body: Option<&[u8]>,
+        sent: Option<&Sent<'_>>,
         expiry: Option<u32>,
         now: Time,
     ) -> Result<(), Error> {
@@ -275,7 +283,7 @@ impl Worker {
         let mut publication = Publication {
             head,
             parts,
-            body,
+            sent,
             message: None,
             exchange: match raw.qos {
                 QoS::ExactlyOnce => raw.packet_identifier,
@@ -419,7 +427,7 @@ impl Worker {
         let mut publication = Publication {
             head,
             parts,
-            body: None,
+            sent: None,
             message: Some(message),
             exchange: 0,
             sequence: 0,

@@ -34,7 +34,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) else {
             return;
         };
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         if session.durable == 0 {
             session.enqueue(outbound);
         } else if let Some(on_disk) = self.spill.enqueue(session, outbound, &mut self.journal) {
@@ -93,7 +93,7 @@ impl Worker {
         let session = self.sessions.get_mut(key.slot(), key.epoch())?;
         let outbound = session.dequeue()?;
         self.spill.dequeued(session, &outbound);
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         counters.messages_stored.subtract(1);
         counters
             .messages_stored_bytes

@@ -38,7 +38,7 @@ impl Worker {
         let mut publication = Publication {
             head: *message.head(),
             parts: known.parts(),
-            body: None,
+            sent: None,
             message: Some(message),
             exchange: 0,
             sequence: outbound.sequence,

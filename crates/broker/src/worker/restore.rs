@@ -392,7 +392,7 @@ impl Worker {
             });
         }
         session.queued_bytes += tail.bytes;
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         counters.messages_on_disk.add(tail.on_disk);
         counters.messages_on_disk_bytes.add(tail.on_disk_bytes);
         session.tail = Some(Box::new(tail));

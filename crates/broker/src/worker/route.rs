@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::Worker;
 use super::deliver::{Publication, Terms};
 use super::record::Place;
-use crate::batch::{COPIED_BYTES, Copied, Item};
+use crate::batch::{COPIED_BYTES, Item};
 use crate::durability::Durability;
 use crate::group::{Draw, Member};
 use crate::key::SessionKey;
@@ -81,8 +81,7 @@ impl Worker {
             && publication.message.is_none()
             && parts.len() <= COPIED_BYTES
         {
-            let copied = Copied::new(publication.head, parts);
-            self.batches[worker].copy(copied, parts, route);
+            self.batches[worker].copy(publication.head, parts, publication.sent, route);
             return;
         }
         let item = Item::Routed {

@@ -79,17 +79,17 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(id.index(), id.generation()) else {
             return;
         };
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         let mut pen = Pen {
             connection,
             pool: &mut self.pool,
             template: (many && in_flight).then_some(&mut self.template),
             counters,
         };
-        pen.write(parts, Some(&outbound.message), envelope);
+        pen.write(parts, None, Some(&outbound.message), envelope);
         self.mark_dirty(id);
         if in_flight {
-            let counters = &self.shared.counters[self.index];
+            let counters = &self.counters;
             if let Some(session) = self.sessions.get_mut(key.slot(), key.epoch()) {
                 put_in_flight(session, outbound, counters);
             }
@@ -142,14 +142,14 @@ impl Worker {
             self.drop_for(key, "outside_prefix");
             return;
         };
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         let mut pen = Pen {
             connection,
             pool: &mut self.pool,
             template: None,
             counters,
         };
-        if pen.write(parts, Some(&outbound.message), envelope) {
+        if pen.write(parts, None, Some(&outbound.message), envelope) {
             self.mark_dirty(id);
         } else {
             self.settle_outgoing(key, identifier);

@@ -160,7 +160,7 @@ impl Worker {
             // It has gone meanwhile: later, then.
             return;
         }
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         let mut unreadable = 0;
         for (&sequence, value) in request.sequences.iter().zip(values) {
             // What was dropped to make room is not wanted any more.
@@ -279,7 +279,7 @@ impl Worker {
         };
         let durable = session.durable;
         self.tell_room(key);
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         counters.messages_stored.subtract(1);
         match waiting {
             Waiting::OnDisk(reference) => {
@@ -308,7 +308,7 @@ impl Worker {
             return;
         }
         let (messages, bytes) = self.spill.put_back(session, &mut self.journal);
-        let counters = &self.shared.counters[self.index];
+        let counters = &self.counters;
         counters.messages_on_disk.add(messages);
         counters.messages_on_disk_bytes.add(bytes);
     }

@@ -266,7 +266,7 @@ impl Worker {
                 properties: &held.properties,
                 payload: &held.payload,
             },
-            body: None,
+            sent: None,
             message: None,
             exchange: match &held.sender {
                 Some(sender) if sender.qos == QoS::ExactlyOnce => sender.packet_identifier,
