@@ -243,7 +243,7 @@ def test_shutting_down_server_says_so(version):
         client.connect()
         broker.process.send_signal(signal.SIGTERM)
         client.expect_disconnect(0x8B)
-        assert broker.process.wait(5) == 0
+        assert broker.process.wait(30) == 0
     finally:
         broker.stop()
 

@@ -29,7 +29,7 @@ def on_message(client, userdata, message):
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
 client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
 client.connect(HOST, PORT)
-until = time.monotonic() + 5
+until = time.monotonic() + 30
 while len(steps) < 7 and time.monotonic() < until:
     client.loop(0.1)
 print(steps)

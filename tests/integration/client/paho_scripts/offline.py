@@ -48,7 +48,7 @@ except OSError:
     print("OSError")
 client.connect_async(HOST, PORT)
 client.loop_start()
-print("done", done.wait(5))
+print("done", done.wait(30))
 try:
     info.is_published()
 except RuntimeError:

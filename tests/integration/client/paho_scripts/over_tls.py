@@ -18,7 +18,7 @@ client.on_subscribe = lambda c, *_: c.publish(TOPIC, "secret")
 client.on_message = lambda c, _, message: (print(message.payload), done.set())
 client.connect("localhost", TLS_PORT)
 client.loop_start()
-print(done.wait(5))
+print(done.wait(30))
 client.disconnect()
 client.loop_stop()
 

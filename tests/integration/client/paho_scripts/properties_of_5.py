@@ -40,7 +40,7 @@ watcher.on_message = on_message
 watcher.on_subscribe = lambda *_: subscribed.set()
 watcher.connect(HOST, PORT)
 watcher.loop_start()
-subscribed.wait(5)
+subscribed.wait(30)
 
 other = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
 other.will_set(f"{TOPIC}/will", "gone", qos=1)
@@ -61,7 +61,7 @@ except Exception as error:
     print("refused", type(error).__name__ != "")
 other.publish(f"{TOPIC}/x", "payload", qos=1, properties=properties).wait_for_publish(5)
 other.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
-print("will", got_will.wait(5))
+print("will", got_will.wait(30))
 other.loop_stop()
 watcher.disconnect()
 watcher.loop_stop()
