@@ -227,7 +227,11 @@ def test_full_queue_drops_the_newest(connect, version, topic):
     assert everything(connect(version, name, persistent=True)) == [b"%d" % at for at in range(5)]
 
 
-@limits(max_queued_messages=5, queue_full="reject")
+# What one worker knows another learns a moment later.
+refusing = pytest.mark.broker(limits={"max_queued_messages": 5, "queue_full": "reject"}, workers=1)
+
+
+@refusing
 @pytest.mark.parametrize("qos", [1, 2])
 def test_full_queue_refuses_the_publisher(connect, topic, qos):
     name, publisher = away(connect, topic, qos=2), connect(5)
@@ -239,8 +243,29 @@ def test_full_queue_refuses_the_publisher(connect, topic, qos):
     again.expect_message(topic, b"room again")
 
 
-@statement("MQTT311", "MQTT-4.8.0-2")
 @limits(max_queued_messages=5, queue_full="reject")
+@pytest.mark.parametrize("qos", [1, 2])
+def test_full_queue_refuses_publishers_of_all_workers_and_keeps_what_they_were_told(
+    connect, topic, qos
+):
+    name, publishers = away(connect, topic, qos=2), [connect(5) for _ in range(4)]
+    refused, taken = set(), []
+    while len(refused) < len(publishers):
+        assert len(taken) < 1_000, "nothing is ever refused"
+        for publisher in publishers:
+            payload = b"%d" % len(taken)
+            code = publisher.publish(topic, payload, qos)
+            assert code in (0, QUOTA_EXCEEDED)
+            if code:
+                refused.add(publisher)
+            else:
+                taken.append(payload)
+    assert len(taken) >= 5
+    assert sorted(everything(connect(5, name, persistent=True))) == sorted(taken)
+
+
+@statement("MQTT311", "MQTT-4.8.0-2")
+@refusing
 def test_full_queue_ends_the_connection_of_a_publisher_that_cannot_be_told(connect, topic):
     """3.1.1 has no code to refuse with: closing leaves the message with its sender."""
     away(connect, topic, version=4)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conformance import wire
+from tests.conformance.wire import Will
 
 statement = pytest.mark.statement
 COUNT = 200
@@ -110,13 +111,15 @@ def test_open_pubrels_and_publishes_are_resent_with_their_ids(connect, version, 
 @statement("MQTT311", "MQTT-4.6.0-6", "MQTT-4.6.0-1")
 @statement("MQTT5", "MQTT-4.6.0-1", "MQTT-4.6.0-5")
 def test_waiting_messages_come_behind_the_resent_ones(connect, version, topic):
-    client = connect(version, persistent=True)
+    client = connect(version, persistent=True, will=Will(f"{topic}/gone", b""))
     client.subscribe(topic, qos=1)
     publisher = connect(version)
+    publisher.subscribe(f"{topic}/gone")
     for payload in numbered(3):
         publisher.publish(topic, payload, 1)
         client.expect("PUBLISH")
     client.cut()
+    publisher.expect("PUBLISH", topic=f"{topic}/gone")
     for at in range(3, 6):
         publisher.publish(topic, b"%d" % at, 1)
     again = connect(version, client.client_id, persistent=True)
