@@ -66,5 +66,8 @@ fn a_dropped_engine_leaves_no_listener() {
     let dropped = engine(2, "");
     let address = address(&dropped);
     drop(dropped);
-    assert!(std::net::TcpStream::connect(address).is_err());
+    // Where few ports are free the client may be given this one: it is connected to itself then.
+    if let Ok(client) = std::net::TcpStream::connect(address) {
+        assert_eq!(client.local_addr().unwrap(), address);
+    }
 }

@@ -169,9 +169,9 @@ def test_wrong_options_end_with_2(arguments: list[str], said: str) -> None:
 
 
 def test_no_broker_says_what_to_do() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    run = bench(port)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        run = bench(silent.getsockname()[1])
     assert run.returncode == 2
     assert "noctule serve" in run.stderr
 
