@@ -326,11 +326,12 @@ impl Shared {
     }
 }
 
-/// Topics whose routes a worker remembers, at first and at most. Two topics that fall on
-/// one place make more places; from the most on they take turns, so memory is bounded and
-/// nothing has to be evicted.
+/// Topics whose routes a worker remembers, at first and at most. Each may be at some places
+/// next to one another. Where those are taken there are to be more; from the most on topics
+/// take turns, so memory is bounded.
 const FEWEST_PLACES: usize = 32;
 const MOST_PLACES: usize = 8_192;
+const CHOICES: usize = 4;
 
 /// The routes one worker used last, each as old as the subscriptions it was
 /// made from: a look-up is a hash, a comparison and a number that stands still.
@@ -353,8 +354,27 @@ struct Cached {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     hash: u64,
-    /// This very topic has been routed before, and so is a valid name.
-    pub before: bool,
+    /// Where it is; [`NOWHERE`]. Not an `Option` for speed: as two words it is returned in
+    /// registers (`make instructions`).
+    place: u32,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+impl Seen {
+    /// Whether this very topic has been routed before, and so is a valid name.
+    #[inline]
+    pub fn before(self) -> bool {
+        self.place != NOWHERE
+    }
+}
+
+/// A route, to be given back.
+pub(crate) struct Lent {
+    pub route: Arc<Route>,
+    place: u32,
+    /// Whether the cache had it.
+    pub hit: bool,
 }
 
 impl RouteCache {
@@ -368,88 +388,101 @@ impl RouteCache {
     #[inline]
     pub fn look(&self, topic: &[u8]) -> Seen {
         let hash = self.state.hash_one(topic);
-        let before = match &self.places[self.place_of(hash)] {
-            Some(cached) => cached.hash == hash && *cached.topic == *topic,
-            None => false,
+        let first = self.first_choice(hash);
+        let is_it = |place: &Option<Cached>| {
+            let cached = place.as_ref();
+            cached.is_some_and(|cached| cached.hash == hash && *cached.topic == *topic)
         };
-        Seen { hash, before }
+        let found = self.places[first..first + CHOICES].iter().position(is_it);
+        let place = found.map_or(NOWHERE, |choice| (first + choice) as u32);
+        Seen { hash, place }
     }
 
-    /// Lends the route of a valid topic name that `look` has just seen; whether
-    /// the cache had it. To be given back.
+    /// The route of a valid topic name that `look` has just seen.
     #[inline]
-    pub fn lend(&mut self, shared: &Shared, topic: &[u8], seen: Seen) -> (Arc<Route>, bool) {
+    pub fn lend(&mut self, shared: &Shared, topic: &[u8], seen: Seen) -> Lent {
         let changes = shared.subscriptions.generations.changes();
-        if seen.before
-            && let Some(cached) = &mut self.places[self.place_of(seen.hash)]
+        if let Some(Some(cached)) = self.places.get_mut(seen.place as usize)
             && cached.changes == changes
             && let Some(route) = cached.route.take()
         {
-            return (route, true);
+            let (place, hit) = (seen.place, true);
+            return Lent { route, place, hit };
         }
         self.refresh(shared, topic, seen, changes)
     }
 
-    fn refresh(
-        &mut self,
-        shared: &Shared,
-        topic: &[u8],
-        seen: Seen,
-        changes: u64,
-    ) -> (Arc<Route>, bool) {
+    fn refresh(&mut self, shared: &Shared, topic: &[u8], seen: Seen, changes: u64) -> Lent {
         // Stamped before the look-up: a change in between makes it old at once.
         let name = std::str::from_utf8(topic).unwrap_or_default();
         let stamp = shared.subscriptions.generations.stamp(name);
-        if !seen.before && self.places[self.place_of(seen.hash)].is_some() {
-            self.grow();
+        if let Some(Some(cached)) = self.places.get_mut(seen.place as usize) {
+            cached.changes = changes;
+            if cached.stamp == stamp
+                && let Some(route) = cached.route.take()
+            {
+                let (place, hit) = (seen.place, true);
+                return Lent { route, place, hit };
+            }
+            cached.stamp = stamp;
+            return Lent {
+                route: Arc::new(shared.route(name)),
+                place: seen.place,
+                hit: false,
+            };
         }
-        let place = &mut self.places[self.place_of(seen.hash)];
-        let Some(cached) = place.as_mut().filter(|_| seen.before) else {
-            let (hash, topic) = (seen.hash, topic.into());
-            *place = Some(Cached {
-                hash,
-                topic,
-                changes,
-                stamp,
-                route: None,
-            });
-            return (Arc::new(shared.route(name)), false);
-        };
-        cached.changes = changes;
-        if cached.stamp == stamp
-            && let Some(route) = cached.route.take()
-        {
-            return (route, true);
+        let place = self.make_room(seen.hash);
+        self.places[place] = Some(Cached {
+            hash: seen.hash,
+            topic: topic.into(),
+            changes,
+            stamp,
+            route: None,
+        });
+        Lent {
+            route: Arc::new(shared.route(name)),
+            place: place as u32,
+            hit: false,
         }
-        cached.stamp = stamp;
-        (Arc::new(shared.route(name)), false)
     }
 
     #[inline]
-    pub fn give_back(&mut self, seen: Seen, route: Arc<Route>) {
-        if let Some(cached) = &mut self.places[self.place_of(seen.hash)]
+    pub fn give_back(&mut self, seen: Seen, lent: Lent) {
+        if let Some(cached) = &mut self.places[lent.place as usize]
             && cached.hash == seen.hash
         {
-            cached.route = Some(route);
+            cached.route = Some(lent.route);
         }
     }
 
     /// The number of places is a power of two.
     #[inline]
-    fn place_of(&self, hash: u64) -> usize {
-        hash as usize & (self.places.len() - 1)
+    fn first_choice(&self, hash: u64) -> usize {
+        hash as usize & (self.places.len() - CHOICES)
     }
 
-    /// Topics that had a place of their own keep one.
+    /// A place for a topic that has none.
     #[cold]
-    fn grow(&mut self) {
-        if self.places.len() >= MOST_PLACES {
-            return;
+    fn make_room(&mut self, hash: u64) -> usize {
+        loop {
+            let first = self.first_choice(hash);
+            let mut choices = first..first + CHOICES;
+            if let Some(vacant) = choices.find(|&place| self.places[place].is_none()) {
+                return vacant;
+            }
+            if self.places.len() >= MOST_PLACES {
+                return first + (hash >> 32) as usize % CHOICES;
+            }
+            self.grow();
         }
+    }
+
+    /// Whoever had a place has one: those of one choice fall on as many.
+    fn grow(&mut self) {
         let more = vacant(self.places.len() * 4);
         let before = std::mem::replace(&mut self.places, more);
         for cached in before.into_iter().flatten() {
-            let place = self.place_of(cached.hash);
+            let place = self.make_room(cached.hash);
             self.places[place] = Some(cached);
         }
     }
@@ -470,15 +503,18 @@ mod tests {
         let mut cache = RouteCache::new();
         let mut look_up = |topic: String| {
             let seen = cache.look(topic.as_bytes());
-            let (route, known) = cache.lend(&shared, topic.as_bytes(), seen);
-            cache.give_back(seen, route);
+            let lent = cache.lend(&shared, topic.as_bytes(), seen);
+            let known = lent.hit;
+            cache.give_back(seen, lent);
             (known, cache.places.len())
         };
-        for topic in 0..100 {
-            assert!(!look_up(format!("t/{topic}")).0);
+        for topics in [100, 1_000, 2_000] {
+            for topic in 0..topics {
+                look_up(format!("{topics}/{topic}"));
+            }
+            let known = (0..topics).filter(|topic| look_up(format!("{topics}/{topic}")).0);
+            assert!(known.count() * 100 > topics * 95);
         }
-        let known = (0..100).filter(|topic| look_up(format!("t/{topic}")).0);
-        assert!(known.count() > 90);
         for topic in 0..50_000 {
             assert!(look_up(format!("many/{topic}")).1 <= MOST_PLACES);
         }

@@ -210,7 +210,7 @@ impl Worker {
         now: Time,
     ) -> Result<(), Error> {
         let seen = self.routes.look(parts.topic);
-        if !seen.before {
+        if !seen.before() {
             let reason = self.check_topic(parts.topic)?;
             if reason.is_error() {
                 return self.refuse_publish(id, raw, reason);

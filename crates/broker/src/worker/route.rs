@@ -27,9 +27,10 @@ impl Worker {
         now: Time,
     ) -> ReasonCode {
         let topic = publication.parts.topic;
-        let (route, hit) = self.routes.lend(&self.shared, topic, seen);
-        let reason = self.follow(publication, &route, now);
-        self.routes.give_back(seen, route);
+        let lent = self.routes.lend(&self.shared, topic, seen);
+        let hit = lent.hit;
+        let reason = self.follow(publication, &lent.route, now);
+        self.routes.give_back(seen, lent);
         let counters = self.counters();
         if hit {
             counters.route_hits.add(1);
