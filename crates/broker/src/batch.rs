@@ -7,7 +7,7 @@ use noctule_packets::{QoS, variable_len};
 use crate::key::SessionKey;
 use crate::message::{Head, Message, Parts, Sent};
 use crate::outgoing::Outbound;
-use crate::routes::{GroupRoute, Route};
+use crate::routes::{GroupRoute, Route, Target};
 
 /// QoS 0 messages up to this size, which nobody is likely to keep, cross as bytes among
 /// those of their batch; larger ones as a reference.
@@ -17,9 +17,9 @@ pub(crate) const COPIED_BYTES: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(crate) items: Vec<Item>,
-    /// What each [`Item::Copied`] stands for, one behind the other.
+    /// What each [`Copied`] stands for, one behind the other.
     pub(crate) bytes: Vec<u8>,
-    /// Where those go.
+    /// Where those of [`Item::Copied`] go.
     pub(crate) routes: Vec<Arc<Route>>,
     /// Items and bytes of the batch before: this one will be of its kind.
     before: (usize, usize),
@@ -35,23 +35,20 @@ impl Batch {
         std::mem::replace(self, next)
     }
 
-    /// Adds a message of QoS 0 and at most [`COPIED_BYTES`].
+    /// Adds a message of QoS 0 and at most [`COPIED_BYTES`] for the targets on `worker`.
     #[inline]
     pub(crate) fn copy(
         &mut self,
         head: Head,
         parts: Parts<'_>,
         sent: Option<&Sent<'_>>,
+        worker: usize,
         route: &Arc<Route>,
     ) {
         if self.bytes.is_empty() {
             self.items.reserve(self.before.0);
             self.bytes.reserve(self.before.1);
         }
-        if !matches!(self.routes.last(), Some(last) if Arc::ptr_eq(last, route)) {
-            self.routes.push(route.clone());
-        }
-        let route = self.routes.len() as u32 - 1;
         let copied = Copied {
             head,
             topic: parts.topic.len() as u16,
@@ -60,7 +57,16 @@ impl Batch {
             body_at: sent.map_or(0, |sent| sent.body_at as u8),
             has_properties: sent.is_some_and(|sent| sent.has_properties),
         };
-        self.items.push(Item::Copied(copied, route));
+        if let Some(target) = route.only_target_of(worker) {
+            // For speed: a reference to the route is counted by both workers.
+            self.items.push(Item::CopiedToOne(copied, target));
+        } else {
+            if !matches!(self.routes.last(), Some(last) if Arc::ptr_eq(last, route)) {
+                self.routes.push(route.clone());
+            }
+            let route = self.routes.len() as u32 - 1;
+            self.items.push(Item::Copied(copied, route));
+        }
         match sent {
             Some(sent) => self.bytes.extend_from_slice(sent.packet),
             None => parts.append_to(&mut self.bytes),
@@ -117,6 +123,8 @@ pub(crate) enum Item {
     /// A QoS 0 message for the targets of its route that live there; its bytes are the
     /// next of the batch's, the route is named by its place among the batch's.
     Copied(Copied, u32),
+    /// The same, where there is one target and nothing more to say of it.
+    CopiedToOne(Copied, Target),
     /// The same, as a reference.
     Routed {
         message: Message,

@@ -100,6 +100,16 @@ impl Route {
         self.spans.iter().map(|&(worker, _, _)| usize::from(worker))
     }
 
+    /// The one target on a worker, if it is the only one there and has no subscription
+    /// identifier: all there is to know of how the message reaches it.
+    #[inline]
+    pub fn only_target_of(&self, worker: usize) -> Option<Target> {
+        match self.targets_of(worker) {
+            &[target] if target.identifiers_start == target.identifiers_end => Some(target),
+            _ => None,
+        }
+    }
+
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }

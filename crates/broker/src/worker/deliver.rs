@@ -13,7 +13,7 @@ use crate::outbox::SHARED_PAYLOAD_BYTES;
 use crate::outgoing::{Outbound, identifiers};
 use crate::policy::unmounted;
 use crate::pressure::Pressure;
-use crate::routes::{GroupRoute, Route};
+use crate::routes::{GroupRoute, Route, Target};
 use crate::shared::GroupRef;
 use crate::time::Time;
 
@@ -36,7 +36,19 @@ pub(super) struct Publication<'a> {
     pub sequence: u64,
 }
 
-impl Publication<'_> {
+impl<'a> Publication<'a> {
+    /// Of QoS 0, copied from another worker.
+    fn of_qos0(head: Head, parts: Parts<'a>, sent: Option<&'a Sent<'a>>) -> Publication<'a> {
+        Publication {
+            head,
+            parts,
+            sent,
+            message: None,
+            exchange: 0,
+            sequence: 0,
+        }
+    }
+
     pub fn message(&mut self) -> &Message {
         self.message.get_or_insert_with(|| match self.sent {
             Some(sent) => Message::from_body(self.head, &sent.packet[sent.body_at..], self.parts),
@@ -56,6 +68,20 @@ pub(super) struct Terms<'a> {
     pub granted: QoS,
     pub subscription_identifiers: &'a [u32],
     pub group: Option<&'a GroupRef>,
+}
+
+impl Target {
+    #[inline]
+    fn terms<'a>(&self, publication: &Publication<'_>, identifiers: &'a [u32]) -> Terms<'a> {
+        Terms {
+            key: self.key,
+            durable: self.durable,
+            granted: self.qos,
+            retain: self.retain_as_published && publication.head.retain,
+            subscription_identifiers: identifiers,
+            group: None,
+        }
+    }
 }
 
 /// Where publishers are held, how many times the soft limit may be in an outbox
@@ -82,14 +108,7 @@ impl Worker {
             if !target.is_for(publication.head.publisher) {
                 continue;
             }
-            let terms = Terms {
-                key: target.key,
-                durable: target.durable,
-                granted: target.qos,
-                retain: target.retain_as_published && publication.head.retain,
-                subscription_identifiers: route.identifiers(target),
-                group: None,
-            };
+            let terms = target.terms(publication, route.identifiers(target));
             self.deliver(publication, terms, many, now);
         }
     }
@@ -105,15 +124,25 @@ impl Worker {
         now: Time,
     ) {
         let (parts, sent) = copied.take(bytes);
-        let mut publication = Publication {
-            head: copied.head,
-            parts,
-            sent: sent.as_ref(),
-            message: None,
-            exchange: 0,
-            sequence: 0,
-        };
+        let mut publication = Publication::of_qos0(copied.head, parts, sent.as_ref());
         self.deliver_local(&mut publication, route, now);
+    }
+
+    /// The same, for one target without a subscription identifier.
+    #[inline]
+    pub(super) fn deliver_copied_to_one(
+        &mut self,
+        copied: Copied,
+        bytes: &mut &[u8],
+        target: Target,
+        now: Time,
+    ) {
+        let (parts, sent) = copied.take(bytes);
+        let mut publication = Publication::of_qos0(copied.head, parts, sent.as_ref());
+        if target.is_for(publication.head.publisher) {
+            let terms = target.terms(&publication, &[]);
+            self.deliver(&mut publication, terms, false, now);
+        }
     }
 
     /// The same, of a message that several workers share.

@@ -244,6 +244,9 @@ impl Worker {
                     let route = &batch.routes[route as usize];
                     self.deliver_copied(copied, &mut bytes, route, now);
                 }
+                Item::CopiedToOne(copied, target) => {
+                    self.deliver_copied_to_one(copied, &mut bytes, target, now);
+                }
                 Item::Routed {
                     message,
                     sequence,

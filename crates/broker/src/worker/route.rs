@@ -82,7 +82,8 @@ impl Worker {
             && publication.message.is_none()
             && parts.len() <= COPIED_BYTES
         {
-            self.batches[worker].copy(publication.head, parts, publication.sent, route);
+            let (head, sent) = (publication.head, publication.sent);
+            self.batches[worker].copy(head, parts, sent, worker, route);
             return;
         }
         let item = Item::Routed {
