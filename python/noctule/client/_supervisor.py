@@ -110,7 +110,7 @@ class Supervisor:
         """Connects, and again whenever that is lost; `first` is called the first time.
 
         Raises what ends it: a refusal that is final, too many attempts, or, without
-        `Reconnect`, any end of the connection.
+        `Reconnect`, any end of the connection. Returns where the client has failed meanwhile.
         """
         loop = asyncio.get_running_loop()
         attempt = 0
@@ -121,6 +121,8 @@ class Supervisor:
                 await self._connect()
                 connected_at = loop.time()
                 first()
+                if self._client._failure is not None:
+                    return
                 assert self._ended is not None
                 error = await self._ended
             except (NoctuleError, OSError) as failure:
@@ -143,10 +145,13 @@ class Supervisor:
                 raise error
             if connected_at is None and not self._client._may_retry():
                 raise error
-            delay = self._delay(policy, attempt, error)
-            logger.info("%s; attempt %d in %.1f s", error, attempt, delay)
-            self._states.set(Reconnecting(error, attempt, delay))
-            await asyncio.sleep(delay)
+            if self._client._failure is None:
+                delay = self._delay(policy, attempt, error)
+                logger.info("%s; attempt %d in %.1f s", error, attempt, delay)
+                self._states.set(Reconnecting(error, attempt, delay))
+                await asyncio.sleep(delay)
+            if self._client._failure is not None:
+                return
 
     def _delay(self, policy: Reconnect, attempt: int, error: Exception) -> float:
         """Full jitter: anything up to a bound that doubles, and further off if asked for."""

@@ -58,6 +58,9 @@ class StateStreams:
         self._watchers: set[_Watcher] = set()
 
     def set(self, state: State) -> None:
+        """Tells everybody; nothing comes behind the end."""
+        if isinstance(self.current, Closed):
+            return
         self.current = state
         for watcher in self._watchers:
             watcher.put(state)

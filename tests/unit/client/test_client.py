@@ -680,6 +680,54 @@ async def test_exception_in_a_handler_ends_the_block() -> None:
             await client.publish("a")
 
 
+async def test_client_that_has_failed_stays_closed() -> None:
+    """However long its program takes to close it."""
+    async with scripted(relay, serving) as server:
+        client = connect(server.url, reconnect=FAST)
+
+        @client.on("a")
+        def fail(message: noctule.Message) -> None:
+            raise ZeroDivisionError
+
+        await client.open()
+        await client.publish("a")
+        async with asyncio.timeout(30):
+            told = [state async for state in client.states()]
+        assert isinstance(told[-1], noctule.Closed)
+        await asyncio.sleep(0.1)  # Enough to connect again several times.
+        assert isinstance(await anext(client.states()), noctule.Closed)
+        assert len(server.peers) == 1
+        await client.close()
+        assert isinstance(client.failure, ZeroDivisionError)
+
+
+async def test_client_that_fails_while_it_connects_does_not_go_on() -> None:
+    async def cut(peer: Peer) -> None:
+        await peer.accept()
+        peer.close()
+
+    failed, late, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        late.set()
+        await failed.wait()
+        await peer.accept()
+        await peer.serve()
+        gone.set()
+
+    async with scripted(cut, slow) as server:
+        client = connect(server.url, reconnect=FAST)
+        await client.open()
+        await late.wait()
+        client._fail(ZeroDivisionError())
+        failed.set()
+        async with asyncio.timeout(30):
+            await gone.wait()
+        assert isinstance(await anext(client.states()), noctule.Closed)
+        assert len(server.peers) == 2
+        await client.close()
+
+
 async def test_exception_in_a_handler_can_be_logged_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
