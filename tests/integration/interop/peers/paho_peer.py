@@ -3,6 +3,7 @@
 import json
 import sys
 from queue import Queue
+from threading import Lock
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -20,12 +21,14 @@ ANSWER_SECONDS = 30.0
 connected: Queue[bool] = Queue()
 subscribed: Queue[None] = Queue()
 disconnected: Queue[None] = Queue()
+speaking = Lock()
 
 
 def say(event: str, **values: Any) -> None:
-    # One write: messages are told from the network thread, answers from the main one.
-    sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
-    sys.stdout.flush()
+    # Messages are told from the network thread, answers from the main one.
+    with speaking:
+        sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+        sys.stdout.flush()
 
 
 def on_message(client: Client, userdata: object, message: MQTTMessage) -> None:
