@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use noctule_packets::{QoS, variable_len};
+use parking_lot::Mutex;
 
 use crate::key::SessionKey;
 use crate::message::{Head, Message, Parts, Sent};
@@ -21,20 +22,9 @@ pub struct Batch {
     pub(crate) bytes: Vec<u8>,
     /// Where those of [`Item::Copied`] go.
     pub(crate) routes: Vec<Arc<Route>>,
-    /// Items and bytes of the batch before: this one will be of its kind.
-    before: (usize, usize),
 }
 
 impl Batch {
-    /// Hands out what is there.
-    pub(crate) fn take(&mut self) -> Batch {
-        let next = Batch {
-            before: (self.items.len(), self.bytes.len()),
-            ..Batch::default()
-        };
-        std::mem::replace(self, next)
-    }
-
     /// Adds a message of QoS 0 and at most [`COPIED_BYTES`] for the targets on `worker`.
     #[inline]
     pub(crate) fn copy(
@@ -45,10 +35,6 @@ impl Batch {
         worker: usize,
         route: &Arc<Route>,
     ) {
-        if self.bytes.is_empty() {
-            self.items.reserve(self.before.0);
-            self.bytes.reserve(self.before.1);
-        }
         let copied = Copied {
             head,
             topic: parts.topic.len() as u16,
@@ -70,6 +56,35 @@ impl Batch {
         match sent {
             Some(sent) => self.bytes.extend_from_slice(sent.packet),
             None => parts.append_to(&mut self.bytes),
+        }
+    }
+}
+
+/// Batches that have been delivered, to be filled again: memory of this size comes from the
+/// system anew each time it is asked for, page by page.
+#[derive(Debug, Default)]
+pub(crate) struct Spent(Mutex<Vec<Batch>>);
+
+/// Of each [`Batch`] kept, about.
+const SPENT_BYTES: usize = 1 << 20;
+
+impl Spent {
+    /// An empty batch.
+    pub fn take(&self) -> Batch {
+        self.0.lock().pop().unwrap_or_default()
+    }
+
+    /// Keeps a batch whose items have been taken out, as one of `most`.
+    pub fn keep(&self, mut batch: Batch, most: usize) {
+        batch.bytes.clear();
+        batch.routes.clear();
+        let capacity = batch.bytes.capacity() + batch.items.capacity() * size_of::<Item>();
+        if capacity > SPENT_BYTES {
+            return;
+        }
+        let mut kept = self.0.lock();
+        if kept.len() < most {
+            kept.push(batch);
         }
     }
 }

@@ -10,6 +10,7 @@ use noctule_topics::RetainedTree;
 use parking_lot::{Mutex, RwLock};
 
 use crate::bans::Bans;
+use crate::batch::Spent;
 use crate::counters::Counters;
 use crate::durability::Durability;
 use crate::group::Group;
@@ -34,6 +35,7 @@ pub struct Shared {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) retained: RwLock<Retained>,
     pub(crate) counters: Box<[Arc<Counters>]>,
+    pub(crate) spent: Spent,
     /// Each worker's clients that fare worst, of its last interval.
     pub(crate) worst: Box<[Mutex<Worst>]>,
     /// Whether what is promised is written down first.
@@ -110,6 +112,7 @@ impl Shared {
                 own: 0,
             }),
             counters: (0..workers).map(|_| Arc::default()).collect(),
+            spent: Spent::default(),
             worst: (0..workers).map(|_| Mutex::default()).collect(),
             offline: AtomicU64::new(0),
             full: RwLock::default(),

@@ -230,15 +230,16 @@ impl Worker {
     pub fn take_batches(&mut self, mut send: impl FnMut(usize, Batch)) {
         for worker in 0..self.batches.len() {
             if !self.batches[worker].items.is_empty() {
-                send(worker, self.batches[worker].take());
+                let next = self.shared.spent.take();
+                send(worker, std::mem::replace(&mut self.batches[worker], next));
             }
         }
     }
 
     /// A batch from another worker.
-    pub fn delivered(&mut self, batch: Batch, now: Time) {
+    pub fn delivered(&mut self, mut batch: Batch, now: Time) {
         let mut bytes = batch.bytes.as_slice();
-        for item in batch.items {
+        for item in batch.items.drain(..) {
             match item {
                 Item::Copied(copied, route) => {
                     let route = &batch.routes[route as usize];
@@ -266,6 +267,8 @@ impl Worker {
                 Item::Release { publisher } => self.release_publisher(publisher),
             }
         }
+        // One on its way and one to be filled, for each.
+        self.shared.spent.keep(batch, 2 * self.batches.len());
         self.settle(now);
     }
 
