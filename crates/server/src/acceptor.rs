@@ -1,8 +1,8 @@
 //! Taking connections from the kernel, also when there are no descriptors left.
 
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use noctule_broker::Time;
 use rustix::io::Errno;
 
+use crate::descriptors::Reserve;
 use crate::listener::{ListenSocket, Listening};
 use crate::transport::Socket;
 
@@ -23,9 +24,7 @@ pub(crate) struct Acceptor {
     /// To take the listeners out of the poll while they are left alone: a full queue
     /// would wake the worker again and again for nothing.
     registry: Registry,
-    /// A descriptor to give up when there is none left, so that a connection can be taken
-    /// and closed: otherwise it would stay in the queue, and so would its edge.
-    reserve: Option<File>,
+    reserve: Arc<Reserve>,
     paused_until: Option<Time>,
     /// When the last failure was logged.
     logged: Option<Time>,
@@ -102,6 +101,7 @@ impl Acceptor {
         sockets: Vec<Listening>,
         registry: &Registry,
         token: impl Fn(usize) -> Token,
+        reserve: Arc<Reserve>,
     ) -> io::Result<Acceptor> {
         let mut listeners = Vec::with_capacity(sockets.len());
         for (index, listening) in sockets.into_iter().enumerate() {
@@ -115,7 +115,6 @@ impl Acceptor {
                 ready: false,
             });
         }
-        let reserve = Some(spare_descriptor()?);
         Ok(Acceptor {
             listeners,
             registry: registry.try_clone()?,
@@ -169,7 +168,7 @@ impl Acceptor {
         }
         while let Some(index) = self.listeners.iter().position(|listener| listener.ready) {
             let listener = &mut self.listeners[index];
-            match listener.socket.accept() {
+            match self.reserve.kept(|| listener.socket.accept()) {
                 Ok((socket, address)) => {
                     return Accepted::Connection {
                         socket,
@@ -206,10 +205,10 @@ impl Acceptor {
     /// Gives up the reserve for one connection, closes that, and takes the reserve back.
     /// Returns whether both succeeded.
     fn refuse(&mut self, index: usize) -> bool {
-        self.reserve = None;
-        let refused = self.listeners[index].socket.accept().is_ok();
-        self.reserve = spare_descriptor().ok();
-        refused && self.reserve.is_some()
+        let socket = &self.listeners[index].socket;
+        let mut refused = false;
+        let is_back = self.reserve.given_up(|| refused = socket.accept().is_ok());
+        refused && is_back
     }
 
     /// At most one line a second.
@@ -223,10 +222,6 @@ impl Acceptor {
              (ulimit -n) or lower limits.max_connections"
         );
     }
-}
-
-fn spare_descriptor() -> io::Result<File> {
-    File::open("/dev/null")
 }
 
 /// Errors of the one connection, not of the listener.

@@ -15,6 +15,7 @@ use noctule_broker::{Pressure, Time, Worker};
 use crate::acceptor::Acceptor;
 use crate::common::Common;
 use crate::deadlines::{Deadline, Deadlines};
+use crate::descriptors::Reserve;
 use crate::durable::Keeper;
 use crate::events::Record;
 use crate::farewell::Farewells;
@@ -133,9 +134,10 @@ impl Reactor {
         (poll, mailbox): (Poll, Mailbox),
         posts: Arc<[Post]>,
         sockets: Vec<Listening>,
+        reserve: Arc<Reserve>,
     ) -> io::Result<Reactor> {
         let token = |index| Token::Listener(index).into();
-        let acceptor = Acceptor::new(sockets, poll.registry(), token)?;
+        let acceptor = Acceptor::new(sockets, poll.registry(), token, reserve)?;
         Ok(Reactor {
             index,
             worker: Worker::new(index, Arc::clone(&common.shared)),

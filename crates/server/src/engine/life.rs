@@ -10,7 +10,7 @@ use mio::Poll;
 use super::{Attached, Engine, LOG_TARGET, Running, lock};
 use crate::bans::BanFile;
 use crate::common::Common;
-use crate::descriptors;
+use crate::descriptors::{self, Reserve};
 use crate::durable::{self, Keeper};
 use crate::error::{Failure, StartError};
 use crate::events::Record;
@@ -37,6 +37,8 @@ impl Engine {
             .watch_files()
             .map_err(|error| StartError::new("watch of files", error))?;
         let (posts, polls) = make_posts(count).map_err(|error| StartError::new("worker", error))?;
+        let reserve = Reserve::new().map_err(|error| StartError::new("worker", error))?;
+        let reserve = Arc::new(reserve);
         let reactors = sockets.into_iter().zip(polls).enumerate().map(
             |(index, (sockets, poll)): (usize, (Vec<Listening>, _))| {
                 Reactor::new(
@@ -45,6 +47,7 @@ impl Engine {
                     poll,
                     Arc::clone(&posts),
                     sockets,
+                    Arc::clone(&reserve),
                 )
             },
         );
